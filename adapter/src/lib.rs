@@ -1,0 +1,1 @@
+//! andon as a product.
