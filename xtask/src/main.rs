@@ -1,3 +1,203 @@
-//! Development commands.
+//! andon's development commands, called as `cargo xtask …`.
+//!
+//! This file reads the command line; `checks` holds what CI runs and `postgres` the throw-away
+//! server that the tests use. There are no dependencies, so that a fresh clone starts at once.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks on its standard streams"
+)]
 
-fn main() {}
+mod checks;
+mod postgres;
+
+use std::fmt;
+use std::process::ExitCode;
+
+use checks::Step;
+
+fn main() -> ExitCode {
+    let task = match parse(std::env::args().skip(1)) {
+        Ok(task) => task,
+        Err(failure) => {
+            eprintln!("xtask: {failure}\n\n{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let outcome = match task {
+        Task::Help => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Task::Test { extra } => checks::test(&extra),
+        Task::Postgres => postgres::serve(),
+        Task::Ci { steps } => checks::all(steps),
+        Task::Step(step) => step.run(),
+        Task::Advisories => checks::advisories(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Help,
+    /// Everything that is tested, or what `extra` selects of it.
+    Test {
+        extra: Vec<String>,
+    },
+    Postgres,
+    Ci {
+        steps: &'static [Step],
+    },
+    /// One of CI's steps alone.
+    Step(Step),
+    Advisories,
+}
+
+/// Why a command did not do its work: a sentence, since only a person reads it.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the arguments after `cargo xtask`.
+fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
+    let mut arguments = arguments.into_iter();
+    let Some(command) = arguments.next() else {
+        return Ok(Task::Help);
+    };
+    let rest: Vec<String> = arguments.collect();
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+
+    match (command.as_str(), rest.as_slice()) {
+        ("help" | "-h" | "--help", _) | (_, ["-h" | "--help", ..]) => Ok(Task::Help),
+        ("test", []) => Ok(Task::Test { extra: Vec::new() }),
+        ("test", ["--", extra @ ..]) => Ok(Task::Test {
+            extra: extra.iter().map(ToString::to_string).collect(),
+        }),
+        ("test", [unknown, ..]) => Err(Failure(format!(
+            "`test` does not know `{unknown}`: what selects tests comes after `--`"
+        ))),
+        ("ci", []) => Ok(Task::Ci { steps: &Step::ALL }),
+        ("ci", ["--without-test"]) => Ok(Task::Ci {
+            steps: Step::WITHOUT_TEST,
+        }),
+        ("postgres", []) => Ok(Task::Postgres),
+        ("advisories", []) => Ok(Task::Advisories),
+        (name, rest) => match (Step::named(name), rest) {
+            (Some(step), []) => Ok(Task::Step(step)),
+            (None, _) if !COMMANDS_OF_THEIR_OWN.contains(&name) => {
+                Err(Failure(format!("there is no command `{name}`")))
+            }
+            (_, rest) => Err(Failure(format!(
+                "`{name}` does not know `{}`",
+                rest.join(" ")
+            ))),
+        },
+    }
+}
+
+/// The commands that are not a step of CI.
+const COMMANDS_OF_THEIR_OWN: [&str; 3] = ["ci", "postgres", "advisories"];
+
+/// As clap and most tools have it: 2 is a command line that was not understood.
+const EXIT_USAGE: u8 = 2;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [-- ARGS]       do all set-up, then run every test of the workspace, doc tests included;
+                       ARGS go to `cargo nextest run`, or `cargo test` where nextest is missing,
+                       and select tests (then doc tests run only under `cargo test`)
+  postgres             start the throw-away PostgreSQL of the tests, print its URL, stop at Ctrl-C
+  ci [--without-test]  all of the following steps and `test`, up to the first that fails
+
+  fmt                  formatting
+  clippy               lints, warnings refused
+  core                 the core alone, without its default features
+  docs                 rustdoc, warnings refused
+  deny                 licences, bans and sources of the dependencies (works offline; known
+                       vulnerabilities need a database: see `advisories`)
+
+  advisories           dependencies with known vulnerabilities; fetches the advisory database
+
+`test` uses the PostgreSQL that DATABASE_URL names, where that is set. Otherwise it starts a
+server of its own and removes it afterwards. It looks for the server's programs on PATH and in
+/usr/lib/postgresql, and installs them where it can (root, with apt-get).";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, Failure> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[track_caller]
+    fn refused(line: &str, because: &str) {
+        let Failure(text) = parsed(line).expect_err(line);
+        assert!(text.contains(because), "{text}");
+    }
+
+    #[test]
+    fn no_command_and_every_form_of_help_print_the_usage() {
+        for line in ["", "help", "-h", "--help", "ci --help", "test -h"] {
+            assert_eq!(parsed(line), Ok(Task::Help), "{line}");
+        }
+    }
+
+    #[test]
+    fn test_hands_on_only_what_follows_the_dashes() {
+        assert_eq!(parsed("test"), Ok(Task::Test { extra: vec![] }));
+        assert_eq!(parsed("test --"), Ok(Task::Test { extra: vec![] }));
+        assert_eq!(
+            parsed("test -- -p andon resume"),
+            Ok(Task::Test {
+                extra: vec!["-p".into(), "andon".into(), "resume".into()]
+            })
+        );
+        refused("test resume", "after `--`");
+    }
+
+    #[test]
+    fn ci_runs_the_tests_last_and_may_leave_them_out() {
+        assert_eq!(parsed("ci"), Ok(Task::Ci { steps: &Step::ALL }));
+        let Ok(Task::Ci { steps }) = parsed("ci --without-test") else {
+            unreachable!("`ci --without-test` is a command")
+        };
+        assert_eq!([steps, &[Step::Test]].concat(), Step::ALL);
+        refused("ci --fast", "`ci` does not know `--fast`");
+    }
+
+    #[test]
+    fn every_step_is_a_command_and_stands_in_the_usage() {
+        for step in Step::WITHOUT_TEST {
+            assert_eq!(parsed(step.name()), Ok(Task::Step(*step)));
+        }
+        for name in Step::ALL
+            .map(Step::name)
+            .iter()
+            .chain(&COMMANDS_OF_THEIR_OWN)
+        {
+            assert!(USAGE.contains(&format!("\n  {name} ")), "{name}");
+        }
+        refused("deny --all", "`deny` does not know `--all`");
+    }
+
+    #[test]
+    fn an_unknown_command_is_named() {
+        refused("tset", "no command `tset`");
+        refused("postgres 15", "`postgres` does not know `15`");
+    }
+}
