@@ -147,18 +147,21 @@ fn test_commands(runner: Runner, extra: &[String]) -> Vec<Vec<String>> {
 fn docs() -> Result<(), Failure> {
     let mut flags = std::env::var("RUSTDOCFLAGS").unwrap_or_default();
     flags.push_str(" -D warnings");
-    let mut command = cargo("doc --workspace --no-deps --all-features".split(' '));
+    // Libraries only: the binary `andon` would overwrite the pages of the library `andon`.
+    let mut command = cargo("doc --workspace --lib --no-deps --all-features".split(' '));
     command.env("RUSTDOCFLAGS", flags.trim_start());
     run(command)
 }
 
 fn deny<const N: usize>(checks: [&str; N]) -> Result<(), Failure> {
     if !has_subcommand("deny") {
-        eprintln!("cargo-deny is missing: building it from the registry, which takes minutes");
+        eprintln!(
+            "cargo-deny is missing: building it from the registry, which takes a minute or two"
+        );
         run(cargo(CARGO_DENY_INSTALL.split(' ')))?;
     }
     run(cargo(
-        ["deny", "--all-features", "check"]
+        ["deny", "--workspace", "check", "--hide-inclusion-graph"]
             .into_iter()
             .chain(checks),
     ))
