@@ -1,1 +1,3 @@
 //! andon as a product.
+
+pub mod sim;

@@ -1,0 +1,3 @@
+//! Simulated outside services.
+
+pub mod vendors;
