@@ -132,7 +132,7 @@ impl Drop for Server {
 /// the programs and the port.
 ///
 /// `fsync=off` only gives up the data after a power loss, and they are thrown away anyway.
-/// `synchronous_commit` stays on, as the rule on durable gate changes (R35) demands and checks.
+/// `synchronous_commit` stays on, as the rule on durable gate changes (R35) demands.
 const WATCHDOG: &str = r#"
 {
     "$1/initdb" --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C \
