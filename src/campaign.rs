@@ -80,6 +80,21 @@ impl CampaignStatus {
         Self::Cancelled,
     ];
 
+    /// D1: the status of a campaign in `stage`: PAUSED iff RUNNING by stage and (the queue is PAUSED,
+    /// or its mark is current).
+    ///
+    /// The one place of the rule: lists and counts use it as well.
+    pub const fn of(stage: CampaignStage, marking: Marking, queue: QueueState) -> Self {
+        match (stage, marking, queue) {
+            (CampaignStage::Created, _, _) => Self::Created,
+            (CampaignStage::Running, Marking::Unmarked, QueueState::Active) => Self::Running,
+            (CampaignStage::Running, _, _) => Self::Paused,
+            (CampaignStage::Completed, _, _) => Self::Completed,
+            (CampaignStage::Failed, _, _) => Self::Failed,
+            (CampaignStage::Cancelled, _, _) => Self::Cancelled,
+        }
+    }
+
     /// The status's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,6 +112,15 @@ impl fmt::Display for CampaignStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// Whether a campaign has a mark of the queue's epoch (D1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Marking {
+    /// It has: `paused_in` ≥ the queue's epoch.
+    Marked,
+    /// It has none, or a void one.
+    Unmarked,
 }
 
 /// Whether jobs may be added from outside while a campaign runs (R28). Stored and shown as
@@ -473,24 +497,13 @@ impl AnyCampaign {
         }
     }
 
-    /// D1: PAUSED iff RUNNING by stage and (the queue is PAUSED, or its mark is current).
+    /// D1: see [`CampaignStatus::of`].
     pub fn status(&self, gate: &Gate) -> CampaignStatus {
-        match self {
-            Self::Created(_) => CampaignStatus::Created,
-            Self::Running(_) => {
-                let is_marked = self
-                    .mark()
-                    .is_some_and(|mark| mark.is_current(gate.epoch()));
-                if gate.queue().state() == QueueState::Paused || is_marked {
-                    CampaignStatus::Paused
-                } else {
-                    CampaignStatus::Running
-                }
-            }
-            Self::Completed(_) => CampaignStatus::Completed,
-            Self::Failed(_) => CampaignStatus::Failed,
-            Self::Cancelled(_) => CampaignStatus::Cancelled,
-        }
+        let marking = match self.mark() {
+            Some(mark) if mark.is_current(gate.epoch()) => Marking::Marked,
+            _ => Marking::Unmarked,
+        };
+        CampaignStatus::of(self.stage(), marking, gate.queue().state())
     }
 
     fn refused(&self, command: &'static str, gate: &Gate) -> Refusal {

@@ -8,7 +8,9 @@ use alloc::vec::Vec;
 
 use crate::breaker::{BreakerSettings, CircuitState, Hold};
 use crate::campaign::CampaignStage;
-use crate::ids::{CampaignId, Epoch, JobId, Reason, ServiceName, SessionId, Token, Version};
+use crate::ids::{
+    CampaignId, Epoch, ErrorText, JobId, Reason, ServiceName, SessionId, Token, Version,
+};
 use crate::job::JobStage;
 use crate::origin::{Actor, Origin, Pause};
 use crate::time::Timestamp;
@@ -305,6 +307,26 @@ pub enum Event {
         /// What.
         event: JobEvent,
     },
+    /// A reset or a resume was refused, and changed nothing (R31).
+    Refused {
+        /// Which command.
+        command: RefusedCommand,
+        /// The service that a reset named.
+        service: Option<ServiceName>,
+        /// Why, in words.
+        refusal: ErrorText,
+    },
+}
+
+/// The commands whose refusals are recorded (R31).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum RefusedCommand {
+    /// Reset of a breaker.
+    Reset,
+    /// Resume of the queue.
+    Resume,
 }
 
 /// What the record does with an event (R31).
@@ -314,6 +336,8 @@ pub enum Recording {
     GateChange,
     /// A campaign change: journalled.
     CampaignChange,
+    /// A refusal: journalled, and nothing changes.
+    Refusal,
     /// Not journalled: counts and tallies (R18), and the work itself.
     NotJournalled,
 }
@@ -362,6 +386,7 @@ impl Event {
                 | JobEvent::JobSwept { .. }
                 | JobEvent::JobLeaseEnded { .. } => Recording::NotJournalled,
             },
+            Self::Refused { .. } => Recording::Refusal,
         }
     }
 
@@ -386,6 +411,7 @@ impl Event {
                 }
                 GateEvent::QueueResumed => None,
             },
+            Self::Refused { service, .. } => service.as_ref(),
             Self::Campaign { .. } | Self::Job { .. } => None,
         }
     }
@@ -411,14 +437,23 @@ impl Event {
                 JobEvent::JobPaused { pause } | JobEvent::JobPausedAgain { pause } => Some(pause),
                 _ => None,
             },
+            Self::Refused { .. } => None,
         }
     }
 
     /// The campaign that the event is about.
     pub fn campaign(&self) -> Option<CampaignId> {
         match self {
-            Self::Gate { .. } => None,
+            Self::Gate { .. } | Self::Refused { .. } => None,
             Self::Campaign { campaign, .. } | Self::Job { campaign, .. } => Some(*campaign),
+        }
+    }
+
+    /// The job that the event is about.
+    pub fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Job { job, .. } => Some(*job),
+            Self::Gate { .. } | Self::Campaign { .. } | Self::Refused { .. } => None,
         }
     }
 
@@ -465,6 +500,14 @@ impl Event {
                 JobEvent::JobCancelled => "job_cancelled",
                 JobEvent::JobRetried => "job_retried",
             },
+            Self::Refused {
+                command: RefusedCommand::Reset,
+                ..
+            } => "reset_refused",
+            Self::Refused {
+                command: RefusedCommand::Resume,
+                ..
+            } => "resume_refused",
         }
     }
 }

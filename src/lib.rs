@@ -73,10 +73,12 @@ pub mod work;
 
 pub use breaker::{AnyBreaker, BreakerRecord, BreakerSettings, CircuitState};
 pub use campaign::{
-    AnyCampaign, CampaignRecord, CampaignStage, CampaignStatus, Intake, JobCounts, Mark,
+    AnyCampaign, CampaignRecord, CampaignStage, CampaignStatus, Intake, JobCounts, Mark, Marking,
 };
 pub use cause::{Cause, CauseChain};
-pub use event::{By, CampaignEvent, Decision, Event, GateEvent, JobEvent, Recording, Stamp};
+pub use event::{
+    By, CampaignEvent, Decision, Event, GateEvent, JobEvent, Recording, RefusedCommand, Stamp,
+};
 pub use gate::{
     Admission, AllBreakersClosed, CallOutcome, Gate, GateRecord, Marks, Pausing, Report, Reporter,
     Reset, Resume, ResumeRequest, Services, Verdict,
