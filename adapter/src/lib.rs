@@ -1,3 +1,5 @@
 //! andon as a product.
 
+pub mod line;
 pub mod sim;
+pub mod store;

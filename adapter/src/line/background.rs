@@ -1,0 +1,155 @@
+//! Background passes: level-triggered (they look at the state, not at messages) and idempotent, so
+//! that any number of servers may run them and a lost one costs delay, not correctness. None of them
+//! ever resumes anything (R7).
+
+use std::time::Duration;
+
+use andon::{By, ErrorText, Gate, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{Changes, Error, Line, Result, breakers, campaigns, jobs};
+use crate::store::{GateLock, Tx};
+
+/// How many dead sessions, unsettled campaigns or deltas one pass takes on.
+const PASS_MAX: u32 = 1000;
+
+/// For how long answers under idempotency keys are kept.
+const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(48);
+
+/// The note that records which database the line lives in (R35).
+const IDENTITY: &str = "database_identity";
+
+impl Line {
+    /// Start-up (R19, R35): takes over the configuration, and pauses a line that finds itself in
+    /// another database than the one recorded. It creates no gate row in an initialised line and
+    /// resumes nothing.
+    ///
+    /// # Errors
+    /// As [`Line::transact`].
+    pub async fn start_up(&self) -> Result<Gate> {
+        let identity = self.store().identity().await?;
+        let services = self.settings().services.clone();
+        self.transact(move |tx| {
+            let (identity, services) = (identity.clone(), services.clone());
+            Box::pin(async move {
+                breakers::configure(tx, &By::SYSTEM, &services).await?;
+                check_identity(tx, &identity).await
+            })
+        })
+        .await
+    }
+
+    /// One pass over everything that time brings about: cool-downs, expired sessions, campaigns that a
+    /// crash left unsettled, counts to fold, old idempotency keys.
+    ///
+    /// # Errors
+    /// As [`Line::transact`]; what was done before the error stays done.
+    pub async fn pass(&self) -> Result<()> {
+        self.tick().await?;
+        self.sweep().await?;
+        self.settle().await?;
+        self.transact(|tx| {
+            Box::pin(async move {
+                tx.counts_fold(PASS_MAX).await?;
+                let now = tx.clock().await?;
+                let before = i64::try_from(IDEMPOTENCY_KEPT.as_micros()).unwrap_or(i64::MAX);
+                let before = Timestamp::from_micros(now.as_micros().saturating_sub(before));
+                tx.idempotency_prune(before).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// R15: looks without a lock whether a cool-down has elapsed, and only then takes the gate.
+    async fn tick(&self) -> Result<()> {
+        let is_due = self
+            .query(|tx| {
+                Box::pin(async move {
+                    let gate = tx.gate().await?;
+                    let now = tx.clock().await?;
+                    Ok(!gate.decide_tick(now)?.outcome.is_empty())
+                })
+            })
+            .await?;
+        if is_due {
+            let cooled = self.transact(|tx| Box::pin(breakers::tick(tx))).await?;
+            for service in cooled {
+                tracing::info!(breaker = %service, "cool-down elapsed: half-open, nothing resumes");
+            }
+        }
+        Ok(())
+    }
+
+    /// R24: sweeps dead sessions, each in a transaction of its own, so that one that fails does not
+    /// keep the others.
+    async fn sweep(&self) -> Result<()> {
+        let dead = self
+            .query(|tx| {
+                Box::pin(async move {
+                    let now = tx.clock().await?;
+                    Ok(tx.sessions_dead(now, PASS_MAX).await?)
+                })
+            })
+            .await?;
+        for session in dead {
+            match self
+                .transact(move |tx| Box::pin(jobs::sweep(tx, session)))
+                .await
+            {
+                Ok(swept) => tracing::info!(%session, swept, "a worker session has died"),
+                Err(error) => tracing::error!(%session, cause = ?error, "a sweep failed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// R27: settles what a crash has left.
+    async fn settle(&self) -> Result<()> {
+        let unsettled = self
+            .query(|tx| Box::pin(async move { Ok(tx.campaigns_unsettled(PASS_MAX).await?) }))
+            .await?;
+        for campaign in unsettled {
+            if let Err(error) = self
+                .transact(move |tx| Box::pin(campaigns::settle(tx, campaign)))
+                .await
+            {
+                tracing::error!(%campaign, cause = ?error, "settling failed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs [`Line::pass`] every `interval` until told to stop. Errors are logged, and the next pass
+    /// looks again.
+    pub async fn run_background(&self, interval: Duration, stop: CancellationToken) {
+        let mut timer = tokio::time::interval(interval);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = timer.tick() => {}
+            }
+            if let Err(error) = self.pass().await {
+                tracing::error!(cause = ?error, "a background pass failed");
+            }
+        }
+    }
+}
+
+/// R35: pauses the line if it lives in another database than the one recorded, and records this one.
+async fn check_identity(tx: &mut dyn Tx, identity: &str) -> Result<Gate, Error> {
+    let mut changes = Changes::begin(tx, None).await?;
+    match tx.note(IDENTITY).await? {
+        Some(recorded) if recorded == identity => {}
+        Some(recorded) => {
+            let detail = ErrorText::new(&format!("recorded {recorded}, found {identity}"));
+            tx.gate_lock(GateLock::Exclusive).await?;
+            let decision = changes.gate.decide_database_changed(detail, changes.now)?;
+            changes.take(&decision);
+            tx.note_write(IDENTITY, identity).await?;
+        }
+        None => tx.note_write(IDENTITY, identity).await?,
+    }
+    changes.write(tx).await
+}

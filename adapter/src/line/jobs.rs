@@ -1,0 +1,682 @@
+//! Jobs: adding, pausing, cancelling, retrying, reading (RULES sections 3 and 6).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use andon::job::{Retrying, Sweeping};
+use andon::{
+    AnyJob, By, CampaignId, CampaignStage, CauseChain, Gate, JobCounts, JobId, JobStage, JobStatus,
+    Pausing, Priority, Timestamp,
+};
+use serde_json::Value;
+
+use super::{Changes, Error, InvalidField, Result, new_id};
+use crate::store::{
+    AttemptRow, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page, StepRow, Tx,
+};
+
+/// How many jobs one request may add.
+pub const BATCH_MAX: usize = 10_000;
+
+/// How often a job is tried unless it says otherwise.
+pub const MAX_ATTEMPTS_DEFAULT: u32 = 5;
+
+/// A job as it is enqueued or spawned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJob {
+    /// Which handler does it; 1 to 100 characters.
+    pub kind: String,
+    /// What the handler gets.
+    pub payload: Value,
+    /// 0 to 3, higher first.
+    pub priority: u8,
+    /// Not claimed before; none for at once.
+    pub run_at: Option<Timestamp>,
+    /// Unique within the campaign, whatever the stage (R29); 1 to 255 characters.
+    pub unique_key: Option<String>,
+    /// With this many claims that count, a failure is final; 1 to 1000.
+    pub max_attempts: u32,
+}
+
+impl NewJob {
+    /// A job of this kind, due at once, with the defaults.
+    pub fn new(kind: impl Into<String>, payload: Value) -> Self {
+        Self {
+            kind: kind.into(),
+            payload,
+            priority: 0,
+            run_at: None,
+            unique_key: None,
+            max_attempts: MAX_ATTEMPTS_DEFAULT,
+        }
+    }
+
+    /// What is wrong with it, each with its path below `path`.
+    fn problems(&self, path: &str) -> Vec<InvalidField> {
+        let mut problems = Vec::new();
+        let mut check = |field: &str, problem: Option<&str>| {
+            if let Some(problem) = problem {
+                let path = format!("{path}.{field}");
+                problems.push(InvalidField {
+                    path,
+                    problem: problem.into(),
+                });
+            }
+        };
+        check("kind", text_problem(&self.kind, 100));
+        check(
+            "unique_key",
+            self.unique_key
+                .as_deref()
+                .and_then(|key| text_problem(key, 255)),
+        );
+        check(
+            "priority",
+            (self.priority > 3).then_some("must be 0, 1, 2 or 3 (3 is the highest)"),
+        );
+        check(
+            "max_attempts",
+            (!(1..=1000).contains(&self.max_attempts)).then_some("must be between 1 and 1000"),
+        );
+        check(
+            "payload",
+            has_nul(&self.payload).then_some("must not contain NUL characters"),
+        );
+        problems
+    }
+
+    /// The row of this job.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Refused`].
+    pub fn row(&self, id: JobId, campaign: CampaignId, now: Timestamp) -> Result<JobRow> {
+        let priority = Priority::try_from(self.priority)?;
+        let run_at = self.run_at.unwrap_or(now);
+        Ok(JobRow {
+            facts: AnyJob::enqueued(id, campaign, priority, run_at, self.max_attempts)?,
+            kind: self.kind.clone(),
+            payload: self.payload.clone(),
+            unique_key: self.unique_key.clone(),
+            created_at: now,
+            updated_at: now,
+            finished_at: None,
+            result: None,
+        })
+    }
+}
+
+/// What is wrong with a short text, if anything.
+pub(crate) fn text_problem(text: &str, chars_max: usize) -> Option<&'static str> {
+    if text.trim().is_empty() {
+        Some("must not be empty")
+    } else if text.chars().count() > chars_max {
+        Some(if chars_max == 100 {
+            "must have at most 100 characters"
+        } else {
+            "must have at most 255 characters"
+        })
+    } else if text.chars().any(char::is_control) {
+        Some("must not contain control characters such as NUL or a line break")
+    } else {
+        None
+    }
+}
+
+/// Whether a JSON value has a NUL character in it, which no database keeps.
+pub(crate) fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(k, v)| k.contains('\0') || has_nul(v)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// Refuses an empty or too large batch, and names every invalid job in it.
+pub fn validate(jobs: &[NewJob], path: &str) -> Result<()> {
+    let problem = match jobs.len() {
+        0 => Some("must hold at least one job"),
+        n if n > BATCH_MAX => Some("must hold at most 10000 jobs: send several batches"),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        return Err(Error::Invalid(vec![InvalidField {
+            path: path.into(),
+            problem: problem.into(),
+        }]));
+    }
+    let problems: Vec<InvalidField> = jobs
+        .iter()
+        .enumerate()
+        .flat_map(|(index, job)| job.problems(&format!("{path}[{index}]")))
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(problems))
+    }
+}
+
+/// R28, R29: adds jobs from outside, all or nothing; answers each with its id, and whether it was added.
+pub async fn enqueue(
+    tx: &mut dyn Tx,
+    campaign: CampaignId,
+    jobs: &[NewJob],
+) -> Result<Vec<Insertion>> {
+    validate(jobs, "jobs")?;
+    let locked = tx.campaigns_lock(&[campaign]).await?;
+    let row = locked
+        .first()
+        .ok_or_else(|| Error::unknown_campaign(campaign))?;
+    let mut changes = Changes::begin(tx, None).await?;
+    row.facts.check_adding(&changes.gate)?;
+    let inserted = insert(tx, &mut changes, campaign, jobs).await?;
+    changes.write(tx).await?;
+    Ok(inserted)
+}
+
+/// Adds validated jobs to a campaign that is locked.
+pub(crate) async fn insert(
+    tx: &mut dyn Tx,
+    changes: &mut Changes,
+    campaign: CampaignId,
+    jobs: &[NewJob],
+) -> Result<Vec<Insertion>> {
+    let rows = jobs
+        .iter()
+        .map(|job| job.row(JobId::from_u128(new_id()), campaign, changes.now))
+        .collect::<Result<Vec<_>>>()?;
+    let inserted = tx.jobs_insert(&rows).await?;
+    let added = inserted
+        .iter()
+        .filter(|i| matches!(i, Insertion::Added(_)))
+        .count();
+    changes.count_new(campaign, i64::try_from(added).unwrap_or(i64::MAX));
+    Ok(inserted)
+}
+
+/// A job and its campaign, locked, with the campaign's other jobs counted.
+struct Locked {
+    job: JobRow,
+    campaign: CampaignRow,
+    others: JobCounts,
+}
+
+/// Locks a job's campaign, then the job, and counts the others under the lock (R27).
+async fn lock(tx: &mut dyn Tx, id: JobId) -> Result<Locked> {
+    let unknown = || Error::unknown_job(id);
+    let campaign_id = tx
+        .jobs(&[id])
+        .await?
+        .first()
+        .ok_or_else(unknown)?
+        .facts
+        .campaign();
+    let mut campaigns = tx.campaigns_lock(&[campaign_id]).await?;
+    let campaign = campaigns
+        .pop()
+        .ok_or_else(|| Error::unknown_campaign(campaign_id))?;
+    let job = tx.jobs_lock(&[id]).await?.pop().ok_or_else(unknown)?;
+    let counts = tx
+        .job_counts(&[campaign_id])
+        .await?
+        .remove(&campaign_id)
+        .unwrap_or_default();
+    let others = without(counts, job.facts.stage());
+    Ok(Locked {
+        job,
+        campaign,
+        others,
+    })
+}
+
+/// The counts without one job of this stage.
+pub(crate) fn without(mut counts: JobCounts, stage: JobStage) -> JobCounts {
+    let of_stage = stage_count(&mut counts, stage);
+    *of_stage = of_stage.saturating_sub(1);
+    counts
+}
+
+/// The counts with one more job of this stage.
+pub(crate) fn with(mut counts: JobCounts, stage: JobStage) -> JobCounts {
+    let of_stage = stage_count(&mut counts, stage);
+    *of_stage = of_stage.saturating_add(1);
+    counts
+}
+
+fn stage_count(counts: &mut JobCounts, stage: JobStage) -> &mut u64 {
+    match stage {
+        JobStage::Pending => &mut counts.pending,
+        JobStage::Processing => &mut counts.processing,
+        JobStage::Completed => &mut counts.completed,
+        JobStage::Failed => &mut counts.failed,
+        JobStage::Cancelled => &mut counts.cancelled,
+    }
+}
+
+/// What a command on one job left behind.
+#[derive(Debug, Clone)]
+pub struct JobChanged<O> {
+    /// What happened.
+    pub outcome: O,
+    /// The job after it.
+    pub view: JobView,
+}
+
+/// A job as a reader is shown it: with its status and its causes (D2, D3).
+#[derive(Debug, Clone)]
+pub struct JobView {
+    /// The row.
+    pub row: JobRow,
+    /// Its campaign's row.
+    pub campaign: CampaignRow,
+    /// The gate it was judged with.
+    pub gate: Gate,
+}
+
+impl JobView {
+    /// D2.
+    pub fn status(&self) -> JobStatus {
+        self.row.facts.status(&self.gate, &self.campaign.facts)
+    }
+
+    /// D3.
+    pub fn causes(&self) -> CauseChain {
+        CauseChain::of_job(&self.gate, &self.campaign.facts, &self.row.facts)
+    }
+}
+
+async fn finish<O>(
+    tx: &mut dyn Tx,
+    changes: Changes,
+    locked: Locked,
+    outcome: O,
+) -> Result<JobChanged<O>> {
+    tx.jobs_write(std::slice::from_ref(&locked.job)).await?;
+    let gate = changes.write(tx).await?;
+    let view = JobView {
+        row: locked.job,
+        campaign: locked.campaign,
+        gate,
+    };
+    Ok(JobChanged { outcome, view })
+}
+
+/// R4: pauses a job, and its campaign with it.
+pub async fn pause(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Pausing>> {
+    tx.gate_lock(GateLock::Exclusive).await?;
+    let mut locked = lock(tx, id).await?;
+    let mut changes = Changes::begin(tx, None).await?;
+    let decision =
+        locked
+            .job
+            .facts
+            .decide_pause(&changes.gate, &locked.campaign.facts, by, changes.now)?;
+    changes.take(&decision);
+    changes.evolve_job(&mut locked.job, &decision);
+    changes.evolve_campaign(&mut locked.campaign, &decision);
+    tx.campaign_write(&locked.campaign).await?;
+    finish(tx, changes, locked, decision.outcome).await
+}
+
+/// R26: cancels an unfinished job; the outcome is the stage that its campaign settled in, if it did.
+pub async fn cancel(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: JobId,
+) -> Result<JobChanged<Option<CampaignStage>>> {
+    let mut locked = lock(tx, id).await?;
+    let mut changes = Changes::begin(tx, None).await?;
+    let decision = locked.job.facts.decide_cancel(
+        &changes.gate,
+        &locked.campaign.facts,
+        locked.others,
+        by,
+        changes.now,
+    )?;
+    changes.take(&decision);
+    changes.evolve_job(&mut locked.job, &decision);
+    if decision.outcome.is_some() {
+        changes.evolve_campaign(&mut locked.campaign, &decision);
+        tx.campaign_write(&locked.campaign).await?;
+    }
+    finish(tx, changes, locked, decision.outcome).await
+}
+
+/// R26: sends a FAILED or CANCELLED job back to PENDING.
+pub async fn retry(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Retrying>> {
+    let mut locked = lock(tx, id).await?;
+    let mut changes = Changes::begin(tx, None).await?;
+    let outcome = retry_locked(tx, &mut changes, by, &mut locked).await?;
+    finish(tx, changes, locked, outcome).await
+}
+
+async fn retry_locked(
+    tx: &mut dyn Tx,
+    changes: &mut Changes,
+    by: &By,
+    locked: &mut Locked,
+) -> Result<Retrying> {
+    let holder = match locked.job.facts.holder() {
+        Some(session) => tx.session(session).await?,
+        None => None,
+    };
+    let decision = locked.job.facts.decide_retry(
+        &changes.gate,
+        &locked.campaign.facts,
+        holder.as_ref().map(|row| &row.facts),
+        by,
+        changes.now,
+    )?;
+    changes.take(&decision);
+    changes.evolve_job(&mut locked.job, &decision);
+    locked.job.result = None;
+    if decision.outcome == Retrying::RetriedAndReopened {
+        changes.evolve_campaign(&mut locked.campaign, &decision);
+        tx.campaign_write(&locked.campaign).await?;
+    }
+    Ok(decision.outcome)
+}
+
+/// R26: sends all FAILED jobs of a campaign back, at most [`BATCH_MAX`] at a time; answers how many.
+pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Result<u64> {
+    let mut locked = tx.campaigns_lock(&[campaign]).await?;
+    let mut row = locked
+        .pop()
+        .ok_or_else(|| Error::unknown_campaign(campaign))?;
+    let mut changes = Changes::begin(tx, None).await?;
+    let classes = super::queue::all_classes()
+        .map(|class| (JobStage::Failed, class))
+        .collect();
+    let filter = JobFilter {
+        campaign: Some(campaign),
+        classes: Some(classes),
+        epoch: Some(changes.gate.epoch()),
+        kind: None,
+    };
+    let limit = u32::try_from(BATCH_MAX).unwrap_or(u32::MAX);
+    let failed = tx
+        .job_list(
+            &filter,
+            Page {
+                after: None,
+                offset: 0,
+                limit,
+            },
+        )
+        .await?;
+    let ids: Vec<JobId> = failed.iter().map(|job| job.facts.id()).collect();
+    let mut jobs = tx.jobs_lock(&ids).await?;
+    let mut is_reopened = false;
+    for job in &mut jobs {
+        let decision = job
+            .facts
+            .decide_retry(&changes.gate, &row.facts, None, by, changes.now)?;
+        changes.take(&decision);
+        changes.evolve_job(job, &decision);
+        if decision.outcome == Retrying::RetriedAndReopened {
+            changes.evolve_campaign(&mut row, &decision);
+            is_reopened = true;
+        }
+    }
+    if is_reopened {
+        tx.campaign_write(&row).await?;
+    }
+    tx.jobs_write(&jobs).await?;
+    changes.write(tx).await?;
+    Ok(jobs.len() as u64)
+}
+
+/// R24: takes what a dead session holds from it, and ends the session; answers how many jobs were
+/// returned or failed. Nothing happens if the session is alive after all.
+pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
+    let Some(row) = tx.session_lock(session).await? else {
+        return Ok(0);
+    };
+    let held = tx.jobs_held(session).await?;
+    let mut set = WorkSet::lock(tx, &held).await?;
+    let mut changes = Changes::begin(tx, None).await?;
+    let Some(dead) = row.facts.dead(changes.now) else {
+        return Ok(0);
+    };
+    let mut swept = 0u64;
+    for id in held {
+        let Some((job, campaign, counts)) = set.of(id) else {
+            continue;
+        };
+        let others = without(*counts, job.facts.stage());
+        let decision =
+            job.facts
+                .decide_sweep(&changes.gate, &campaign.facts, others, &dead, changes.now);
+        changes.take(&decision);
+        changes.evolve_job(job, &decision);
+        changes.evolve_campaign(campaign, &decision);
+        *counts = with(others, job.facts.stage());
+        if decision.outcome != Sweeping::NotHeld {
+            swept = swept.saturating_add(1);
+        }
+    }
+    let ids: Vec<_> = set
+        .jobs
+        .values()
+        .map(|job| (job.facts.id(), job.facts.token()))
+        .collect();
+    let mut attempts = tx.attempts(&ids).await?;
+    attempts.retain(|attempt| attempt.session == session && attempt.ended_at.is_none());
+    for attempt in &mut attempts {
+        attempt.ended_at = Some(changes.now);
+        attempt.ending = Some("swept".into());
+    }
+    tx.attempts_write(&attempts).await?;
+    set.write(tx).await?;
+    if row.facts.ended_at.is_none() {
+        tx.session_write(&row.facts.end(changes.now)).await?;
+    }
+    changes.write(tx).await?;
+    Ok(swept)
+}
+
+/// Jobs with their campaigns, locked, and their campaigns' counts as they change.
+pub(crate) struct WorkSet {
+    pub(crate) jobs: BTreeMap<JobId, JobRow>,
+    campaigns: BTreeMap<CampaignId, CampaignRow>,
+    counts: BTreeMap<CampaignId, JobCounts>,
+    before: BTreeMap<CampaignId, andon::AnyCampaign>,
+}
+
+impl WorkSet {
+    /// Locks the jobs' campaigns in order, then the jobs in order, then counts under the locks, so
+    /// that however many last jobs end at once, one of them sees that it is the last (R27).
+    pub(crate) async fn lock(tx: &mut dyn Tx, ids: &[JobId]) -> Result<Self> {
+        if ids.is_empty() {
+            return Ok(Self {
+                jobs: BTreeMap::new(),
+                campaigns: BTreeMap::new(),
+                counts: BTreeMap::new(),
+                before: BTreeMap::new(),
+            });
+        }
+        let mut campaign_ids: Vec<CampaignId> = tx
+            .jobs(ids)
+            .await?
+            .iter()
+            .map(|job| job.facts.campaign())
+            .collect();
+        campaign_ids.sort_unstable();
+        campaign_ids.dedup();
+        let campaigns: BTreeMap<_, _> = tx
+            .campaigns_lock(&campaign_ids)
+            .await?
+            .into_iter()
+            .map(|row| (row.facts.id(), row))
+            .collect();
+        let jobs = tx
+            .jobs_lock(ids)
+            .await?
+            .into_iter()
+            .map(|row| (row.facts.id(), row))
+            .collect();
+        let counts = tx.job_counts(&campaign_ids).await?;
+        let before = campaigns
+            .iter()
+            .map(|(id, row)| (*id, row.facts.clone()))
+            .collect();
+        Ok(Self {
+            jobs,
+            campaigns,
+            counts,
+            before,
+        })
+    }
+
+    /// A job with its campaign and the campaign's counts.
+    pub(crate) fn of(
+        &mut self,
+        id: JobId,
+    ) -> Option<(&mut JobRow, &mut CampaignRow, &mut JobCounts)> {
+        let job = self.jobs.get_mut(&id)?;
+        let campaign_id = job.facts.campaign();
+        let campaign = self.campaigns.get_mut(&campaign_id)?;
+        Some((job, campaign, self.counts.entry(campaign_id).or_default()))
+    }
+
+    /// Writes the jobs, and the campaigns that changed.
+    pub(crate) async fn write(&self, tx: &mut dyn Tx) -> Result<()> {
+        for (id, row) in &self.campaigns {
+            if self.before.get(id) != Some(&row.facts) {
+                tx.campaign_write(row).await?;
+            }
+        }
+        let jobs: Vec<JobRow> = self.jobs.values().cloned().collect();
+        if !jobs.is_empty() {
+            tx.jobs_write(&jobs).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a job with its attempts and steps.
+pub async fn details(
+    tx: &mut dyn Tx,
+    id: JobId,
+) -> Result<(JobView, Vec<AttemptRow>, Vec<StepRow>)> {
+    let view = view(tx, id).await?;
+    let attempts = tx.attempts_of(id).await?;
+    let steps = tx.steps(&[id]).await?;
+    Ok((view, attempts, steps))
+}
+
+/// Reads a job.
+pub async fn view(tx: &mut dyn Tx, id: JobId) -> Result<JobView> {
+    let gate = tx.gate().await?;
+    let row = tx
+        .jobs(&[id])
+        .await?
+        .pop()
+        .ok_or_else(|| Error::unknown_job(id))?;
+    let campaign_id = row.facts.campaign();
+    let campaign = tx
+        .campaigns(&[campaign_id])
+        .await?
+        .pop()
+        .ok_or_else(|| Error::unknown_campaign(campaign_id))?;
+    Ok(JobView {
+        row,
+        campaign,
+        gate,
+    })
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobQuery {
+    /// Only this campaign's.
+    pub campaign: Option<CampaignId>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only with one of these statuses; empty for all.
+    pub statuses: Vec<JobStatus>,
+}
+
+/// Lists jobs with their statuses, newest first.
+pub async fn list(
+    tx: &mut dyn Tx,
+    query: &JobQuery,
+    page: Page<JobId>,
+) -> Result<(Gate, Vec<JobView>)> {
+    let gate = tx.gate().await?;
+    let filter = JobFilter {
+        campaign: query.campaign,
+        kind: query.kind.clone(),
+        classes: (!query.statuses.is_empty()).then(|| classes_with(&gate, &query.statuses)),
+        epoch: Some(gate.epoch()),
+    };
+    let rows = tx.job_list(&filter, page).await?;
+    let mut ids: Vec<CampaignId> = rows.iter().map(|row| row.facts.campaign()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let campaigns: BTreeMap<CampaignId, CampaignRow> = tx
+        .campaigns(&ids)
+        .await?
+        .into_iter()
+        .map(|row| (row.facts.id(), row))
+        .collect();
+    let views = rows
+        .into_iter()
+        .filter_map(|row| {
+            let campaign = campaigns.get(&row.facts.campaign())?.clone();
+            Some(JobView {
+                row,
+                campaign,
+                gate: gate.clone(),
+            })
+        })
+        .collect();
+    Ok((gate, views))
+}
+
+/// D2: the pairs of stage and class whose status is one of these.
+fn classes_with(
+    gate: &Gate,
+    statuses: &[JobStatus],
+) -> Vec<(JobStage, crate::store::CampaignClass)> {
+    let stages = [
+        JobStage::Pending,
+        JobStage::Processing,
+        JobStage::Completed,
+        JobStage::Failed,
+        JobStage::Cancelled,
+    ];
+    stages
+        .into_iter()
+        .flat_map(|stage| super::queue::all_classes().map(move |class| (stage, class)))
+        .filter(|(stage, class)| {
+            let campaign = super::queue::campaign_status(*class, gate);
+            statuses.contains(&JobStatus::of(*stage, campaign))
+        })
+        .collect()
+}
+
+/// Makes a PENDING job due now, or later: what an operator does with work that piled up (Q1). It
+/// changes no stage and resumes nothing.
+pub async fn postpone(tx: &mut dyn Tx, id: JobId, delay: Duration) -> Result<JobView> {
+    let mut locked = lock(tx, id).await?;
+    let changes = Changes::begin(tx, None).await?;
+    let mut record = locked.job.facts.record();
+    if record.stage != JobStage::Pending {
+        return Err(andon::Refusal::JobStatus {
+            command: "postpone",
+            job: id,
+            status: locked
+                .job
+                .facts
+                .status(&changes.gate, &locked.campaign.facts),
+            campaign: None,
+        }
+        .into());
+    }
+    record.run_at = changes.now.plus(delay);
+    locked.job.facts = AnyJob::try_from(record)?;
+    locked.job.updated_at = changes.now;
+    Ok(finish(tx, changes, locked, ()).await?.view)
+}

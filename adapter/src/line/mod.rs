@@ -1,0 +1,221 @@
+//! The commands and queries of a line, written once over a [`Store`](crate::store::Store).
+//!
+//! Each command is a function over one transaction: lock → load → the core decides → write → journal.
+//! None decides a rule of its own, and none commits: [`Line::transact`] does, and retries the whole
+//! function on fresh rows when two transactions collide.
+
+pub mod background;
+pub mod breakers;
+pub mod campaigns;
+mod changes;
+pub mod jobs;
+pub mod queue;
+pub mod work;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use andon::{CampaignId, Corrupt, JobId, Refusal, Services, SessionId};
+use futures::future::BoxFuture;
+
+use crate::store::{self, Access, SharedStore, Tx};
+
+pub(crate) use changes::Changes;
+
+/// Why a command or query was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A rule refused it; nothing was changed.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It names something that does not exist.
+    #[error("unknown {what} {id}")]
+    NotFound {
+        /// What was looked for, in a word.
+        what: &'static str,
+        /// The identifier that was given.
+        id: String,
+    },
+    /// The request is well-formed but invalid; nothing was changed.
+    #[error("{}", .0.iter().map(|i| format!("{}: {}", i.path, i.problem)).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<InvalidField>),
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// One field of a request that is invalid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidField {
+    /// Where it stands, such as `jobs[3].kind`.
+    pub path: String,
+    /// What is wrong and what would be right.
+    pub problem: String,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Corrupt> for Error {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Store(store::Error::Corrupt(corrupt))
+    }
+}
+
+impl Error {
+    /// An unknown campaign.
+    pub fn unknown_campaign(id: CampaignId) -> Self {
+        Self::NotFound {
+            what: "campaign",
+            id: id.to_string(),
+        }
+    }
+
+    /// An unknown job.
+    pub fn unknown_job(id: JobId) -> Self {
+        Self::NotFound {
+            what: "job",
+            id: id.to_string(),
+        }
+    }
+
+    /// An unknown worker session.
+    pub fn unknown_session(id: SessionId) -> Self {
+        Self::NotFound {
+            what: "worker session",
+            id: id.to_string(),
+        }
+    }
+}
+
+/// The result of a command or query.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a line is set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The declared services (R19).
+    pub services: Services,
+    /// For how long a worker may rely on a confirmation of the gate (R30).
+    pub gate_ttl: Duration,
+}
+
+impl Default for Settings {
+    /// No services, and a time-to-live of two seconds.
+    fn default() -> Self {
+        Self {
+            services: Services::new(),
+            gate_ttl: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A line: a store, and what this process is set to. Cheap to clone.
+#[derive(Clone)]
+pub struct Line {
+    store: SharedStore,
+    settings: Arc<Settings>,
+    turn: Turn,
+}
+
+/// Whose turn it is: the campaign that the last claim of this process took from (R21: campaigns take
+/// turns). It only orders proposals; losing it costs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Arc<Mutex<Option<CampaignId>>>);
+
+impl Turn {
+    pub(crate) fn last(&self) -> Option<CampaignId> {
+        self.0.lock().map_or(None, |last| *last)
+    }
+
+    pub(crate) fn set(&self, campaign: CampaignId) {
+        if let Ok(mut last) = self.0.lock() {
+            *last = Some(campaign);
+        }
+    }
+}
+
+/// How often a command is decided afresh after a collision before it is given up.
+const ATTEMPTS_MAX: u32 = 8;
+
+impl Line {
+    /// The line in this store.
+    pub fn new(store: SharedStore, settings: Settings) -> Self {
+        Self {
+            store,
+            settings: Arc::new(settings),
+            turn: Turn::default(),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// What this process is set to.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whose turn it is at the next claim.
+    pub fn turn(&self) -> Turn {
+        self.turn.clone()
+    }
+
+    /// Runs a command in one transaction and commits it. When two transactions collide the command is
+    /// run again on fresh rows, after a growing wait.
+    ///
+    /// # Errors
+    /// What the command answers (then nothing is written), or [`Error::Store`].
+    pub async fn transact<T, F>(&self, command: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
+    {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(&command).await {
+                Err(Error::Store(store::Error::Conflict(_))) if attempt < ATTEMPTS_MAX => {
+                    tracing::debug!(attempt, "two transactions collided: deciding afresh");
+                    tokio::time::sleep(Duration::from_millis(2u64.pow(attempt))).await;
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn attempt<T, F>(&self, command: &F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
+    {
+        let mut tx = self.store.begin(Access::Write).await?;
+        let answer = command(&mut *tx).await?;
+        tx.commit().await?;
+        self.store.hint();
+        Ok(answer)
+    }
+
+    /// Runs a query on one snapshot (D4).
+    ///
+    /// # Errors
+    /// What the query answers, or [`Error::Store`].
+    pub async fn query<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send,
+    {
+        let mut tx = self.store.begin(Access::Read).await?;
+        query(&mut *tx).await
+    }
+}
+
+/// A new identifier, which grows with time (`UUIDv7`).
+pub(crate) fn new_id() -> u128 {
+    uuid::Uuid::now_v7().as_u128()
+}
