@@ -4,6 +4,7 @@
 //! (D1), so that pausing or resuming a line writes the same few rows whatever its size.
 
 use alloc::format;
+use alloc::string::String;
 use core::fmt;
 
 use crate::event::{By, CampaignEvent, Decision, Event, Stamp};
@@ -170,17 +171,37 @@ impl Mark {
         self.epoch >= epoch
     }
 
-    /// A first or repeated pause of `marked` in `epoch`.
-    pub(crate) fn evolve_paused(marked: &mut Option<Self>, epoch: Epoch, pause: &Pause) {
+    /// I12: a mark is never of an epoch that has not come yet.
+    pub(crate) fn check(
+        marked: Option<&Self>,
+        gate: &Gate,
+        row: impl FnOnce() -> String,
+    ) -> Result<(), Corrupt> {
         match marked {
-            Some(mark) if mark.is_current(epoch) => mark.again = Some(pause.clone()),
-            stale_or_none => {
-                *stale_or_none = Some(Self {
-                    epoch,
-                    pause: pause.clone(),
-                    again: None,
-                });
-            }
+            Some(mark) if mark.epoch > gate.epoch() => Err(Corrupt::new(
+                row(),
+                format!(
+                    "paused_in {} is greater than the epoch {}",
+                    mark.epoch,
+                    gate.epoch()
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The mark after a first or repeated pause in `epoch` (R5).
+    pub(crate) fn paused(marked: Option<Self>, epoch: Epoch, pause: Pause) -> Self {
+        match marked {
+            Some(mark) if mark.is_current(epoch) => Self {
+                again: Some(pause),
+                ..mark
+            },
+            Some(_) | None => Self {
+                epoch,
+                pause,
+                again: None,
+            },
         }
     }
 }
@@ -291,6 +312,19 @@ impl<S: State> Campaign<S> {
     pub fn id(&self) -> CampaignId {
         self.id
     }
+
+    /// R27: no jobs are added from outside while it runs any more.
+    fn closed(self) -> Self {
+        Self {
+            intake: Intake::Closed,
+            ..self
+        }
+    }
+
+    /// R26: one of its jobs was sent back, so that it is RUNNING by stage again, with its marks.
+    fn reopened(self) -> Campaign<Running> {
+        self.to(Running)
+    }
 }
 
 impl Campaign<Created> {
@@ -307,7 +341,12 @@ impl Campaign<Created> {
         if jobs.unfinished() == 0 && self.intake == Intake::Closed {
             return Err(Refusal::NothingToStart { campaign: self.id });
         }
-        Ok(self.to(Running))
+        Ok(self.started())
+    }
+
+    /// A start that was accepted when it was decided.
+    fn started(self) -> Campaign<Running> {
+        self.to(Running)
     }
 
     /// R27: cancels the campaign.
@@ -333,6 +372,37 @@ impl Campaign<Running> {
     #[must_use]
     pub fn cancel(self) -> Campaign<Cancelled> {
         self.to(Cancelled)
+    }
+
+    /// R27: the stage in which it settles, given all its jobs; none unless all are final. An empty
+    /// one settles only when it is closed: see [`AnyCampaign::decide_close`].
+    fn settlement(&self, jobs: JobCounts) -> Option<CampaignStage> {
+        let is_settled =
+            self.intake == Intake::Closed && jobs.total() > 0 && jobs.unfinished() == 0;
+        is_settled.then_some(if jobs.completed > 0 {
+            CampaignStage::Completed
+        } else if jobs.failed > 0 {
+            CampaignStage::Failed
+        } else {
+            CampaignStage::Cancelled
+        })
+    }
+
+    /// R27: settles in a stage that was found when it was decided. Marks stay as they are.
+    fn settled(self, stage: CampaignStage) -> AnyCampaign {
+        match stage {
+            CampaignStage::Completed => AnyCampaign::Completed(self.to(Completed)),
+            CampaignStage::Failed => AnyCampaign::Failed(self.to(Failed)),
+            CampaignStage::Cancelled => AnyCampaign::Cancelled(self.to(Cancelled)),
+            // Nothing settles in a stage that is not final.
+            CampaignStage::Created | CampaignStage::Running => AnyCampaign::Running(self),
+        }
+    }
+
+    /// R4, R5, R9: marks it with the epoch; a repeated pause in the same epoch is only noted.
+    fn paused(self, epoch: Epoch, pause: Pause) -> Self {
+        let mark = Some(Mark::paused(self.mark, epoch, pause));
+        Self { mark, ..self }
     }
 }
 
@@ -499,9 +569,10 @@ impl AnyCampaign {
 
     /// D1: see [`CampaignStatus::of`].
     pub fn status(&self, gate: &Gate) -> CampaignStatus {
-        let marking = match self.mark() {
-            Some(mark) if mark.is_current(gate.epoch()) => Marking::Marked,
-            _ => Marking::Unmarked,
+        let marking = if self.is_marked(gate) {
+            Marking::Marked
+        } else {
+            Marking::Unmarked
         };
         CampaignStatus::of(self.stage(), marking, gate.queue().state())
     }
@@ -571,25 +642,24 @@ impl AnyCampaign {
             version,
             origin,
         };
-        let is_marked = self
-            .mark()
-            .is_some_and(|mark| mark.is_current(gate.epoch()));
-        step.push(self.event(if is_marked {
-            CampaignEvent::CampaignPausedAgain { pause }
-        } else {
-            CampaignEvent::CampaignPaused { pause }
-        }));
+        step.push(self.pausing(gate, pause));
         Ok(step.decide(outcome))
     }
 
-    /// R4: the event by which a job's pause pauses this campaign; none if its own mark is current.
-    pub(crate) fn paused_with_job(&self, gate: &Gate, pause: &Pause) -> Option<Event> {
-        match self.mark() {
-            Some(mark) if mark.is_current(gate.epoch()) => None,
-            _ => Some(self.event(CampaignEvent::CampaignPaused {
-                pause: pause.clone(),
-            })),
-        }
+    /// Whether its own mark is current (D1).
+    fn is_marked(&self, gate: &Gate) -> bool {
+        self.mark()
+            .is_some_and(|mark| mark.is_current(gate.epoch()))
+    }
+
+    /// R4, R5: the event by which a pause by hand, of it or of one of its jobs, pauses it: a first
+    /// pause sets its mark, a second one is noted beside it.
+    pub(crate) fn pausing(&self, gate: &Gate, pause: Pause) -> Event {
+        self.event(if self.is_marked(gate) {
+            CampaignEvent::CampaignPausedAgain { pause }
+        } else {
+            CampaignEvent::CampaignPaused { pause }
+        })
     }
 
     /// R27: ends `open_ended`. A RUNNING campaign whose jobs are all final settles in this step, an
@@ -616,15 +686,11 @@ impl AnyCampaign {
                 step.push(self.event(CampaignEvent::CampaignClosed));
                 Ok(step.decide(Closing::Closed))
             }
-            Self::Running(_) => {
+            Self::Running(running) => {
                 step.push(self.event(CampaignEvent::CampaignClosed));
-                let closed = Self::from(CampaignRecord {
-                    intake: Intake::Closed,
-                    ..self.record()
-                });
                 let stage = match jobs.total() {
                     0 => Some(CampaignStage::Completed),
-                    _ => closed.settlement(jobs),
+                    _ => running.clone().closed().settlement(jobs),
                 };
                 let Some(stage) = stage else {
                     return Ok(step.decide(Closing::Closed));
@@ -691,18 +757,10 @@ impl AnyCampaign {
 
     /// R27: the stage in which the campaign settles, given all its jobs; none if it does not settle.
     pub(crate) fn settlement(&self, jobs: JobCounts) -> Option<CampaignStage> {
-        let Self::Running(running) = self else {
-            return None;
-        };
-        let is_settled =
-            running.intake == Intake::Closed && jobs.total() > 0 && jobs.unfinished() == 0;
-        is_settled.then_some(if jobs.completed > 0 {
-            CampaignStage::Completed
-        } else if jobs.failed > 0 {
-            CampaignStage::Failed
-        } else {
-            CampaignStage::Cancelled
-        })
+        match self {
+            Self::Running(running) => running.settlement(jobs),
+            Self::Created(_) | Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => None,
+        }
     }
 
     /// R27: settles a campaign whose jobs are all final. For the background pass that looks at what a
@@ -730,24 +788,55 @@ impl AnyCampaign {
     }
 
     /// Applies one event: the only writer of a campaign, in production and in replay. It never
-    /// refuses. Marks are left as they are by everything but a pause.
+    /// refuses, and goes through the same transitions as the typestates do; an event that does not
+    /// belong to the campaign's stage leaves it as it is. Marks are left as they are by everything
+    /// but a pause.
     pub fn evolve(&mut self, stamp: &Stamp, event: &CampaignEvent) {
-        let mut record = self.record();
+        *self = self.clone().evolved(stamp, event);
+    }
+
+    fn evolved(self, stamp: &Stamp, event: &CampaignEvent) -> Self {
         match event {
-            CampaignEvent::CampaignCreated { .. } | CampaignEvent::CampaignDeleted => {}
-            CampaignEvent::CampaignStarted | CampaignEvent::CampaignReopened { .. } => {
-                record.stage = CampaignStage::Running;
-            }
+            CampaignEvent::CampaignCreated { .. } | CampaignEvent::CampaignDeleted => self,
+            CampaignEvent::CampaignStarted => match self {
+                Self::Created(c) => Self::Running(c.started()),
+                other @ (Self::Running(_)
+                | Self::Completed(_)
+                | Self::Failed(_)
+                | Self::Cancelled(_)) => other,
+            },
             CampaignEvent::CampaignPaused { pause }
             | CampaignEvent::CampaignPausedAgain { pause }
-            | CampaignEvent::CampaignKept { pause } => {
-                Mark::evolve_paused(&mut record.mark, stamp.epoch, pause);
-            }
-            CampaignEvent::CampaignClosed => record.intake = Intake::Closed,
-            CampaignEvent::CampaignCancelled => record.stage = CampaignStage::Cancelled,
-            CampaignEvent::CampaignSettled { stage } => record.stage = *stage,
+            | CampaignEvent::CampaignKept { pause } => match self {
+                Self::Running(c) => Self::Running(c.paused(stamp.epoch, pause.clone())),
+                other @ (Self::Created(_)
+                | Self::Completed(_)
+                | Self::Failed(_)
+                | Self::Cancelled(_)) => other,
+            },
+            CampaignEvent::CampaignClosed => match self {
+                Self::Created(c) => Self::Created(c.closed()),
+                Self::Running(c) => Self::Running(c.closed()),
+                other @ (Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_)) => other,
+            },
+            CampaignEvent::CampaignCancelled => match self {
+                Self::Created(c) => Self::Cancelled(c.cancel()),
+                Self::Running(c) => Self::Cancelled(c.cancel()),
+                other @ (Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_)) => other,
+            },
+            CampaignEvent::CampaignSettled { stage } => match self {
+                Self::Running(c) => c.settled(*stage),
+                other @ (Self::Created(_)
+                | Self::Completed(_)
+                | Self::Failed(_)
+                | Self::Cancelled(_)) => other,
+            },
+            CampaignEvent::CampaignReopened { .. } => match self {
+                Self::Completed(c) => Self::Running(c.reopened()),
+                Self::Failed(c) => Self::Running(c.reopened()),
+                other @ (Self::Created(_) | Self::Running(_) | Self::Cancelled(_)) => other,
+            },
         }
-        *self = Self::from(record);
     }
 
     /// I12: a mark is never of an epoch that has not come yet.
@@ -755,16 +844,6 @@ impl AnyCampaign {
     /// # Errors
     /// [`Corrupt`], naming the row.
     pub fn check(&self, gate: &Gate) -> Result<(), Corrupt> {
-        match self.mark() {
-            Some(mark) if mark.epoch > gate.epoch() => Err(Corrupt::new(
-                format!("campaign {}", self.id()),
-                format!(
-                    "paused_in {} is greater than the epoch {}",
-                    mark.epoch,
-                    gate.epoch()
-                ),
-            )),
-            _ => Ok(()),
-        }
+        Mark::check(self.mark(), gate, || format!("campaign {}", self.id()))
     }
 }

@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::campaign::{AnyCampaign, CampaignStage, CampaignStatus, Claimable, JobCounts, Mark};
 use crate::event::{AttemptCharge, By, CampaignEvent, Decision, Event, JobEvent, Stamp};
 use crate::gate::{Gate, Pausing, Step};
-use crate::ids::{CampaignId, JobId, SessionId, Token};
+use crate::ids::{CampaignId, Epoch, JobId, SessionId, Token};
 use crate::origin::{Origin, Pause};
 use crate::refusal::{Corrupt, Refusal, Unclaimable};
 use crate::session::{DeadSession, LiveSession, Session};
@@ -230,6 +230,21 @@ impl<S: State> Job<S> {
     pub fn token(&self) -> Token {
         self.token
     }
+
+    /// R4, R5: marks it with the epoch; a repeated pause in the same epoch is only noted.
+    fn paused(self, epoch: Epoch, pause: Pause) -> Self {
+        let mark = Some(Mark::paused(self.mark, epoch, pause));
+        Self { mark, ..self }
+    }
+
+    /// R26: sent back by an operator: attempt 0, due at once, and no token is good any more.
+    fn retried(self, at: Timestamp) -> Job<Pending> {
+        Job {
+            attempt: 0,
+            run_at: at,
+            ..self.to(Pending { swept: None })
+        }
+    }
 }
 
 impl Job<Pending> {
@@ -256,6 +271,7 @@ impl Job<Pending> {
         Ok(self.claimed(session.id(), token))
     }
 
+    /// A claim that was accepted when it was decided.
     fn claimed(self, session: SessionId, token: Token) -> Job<Processing> {
         let attempt = self.attempt.saturating_add(1);
         Job {
@@ -263,6 +279,19 @@ impl Job<Pending> {
             token,
             ..self.to(Processing { session })
         }
+    }
+
+    /// R24: the swept lease, taken up once more for its late ending; the job itself without one.
+    fn late(self) -> Result<Job<Processing>, Self> {
+        match self.state.swept {
+            Some(session) => Ok(self.to(Processing { session })),
+            None => Err(self),
+        }
+    }
+
+    /// R26: cancelled before it was claimed, or after a sweep: no lease is left to end.
+    fn cancelled(self) -> Job<Cancelled> {
+        self.to(Cancelled { lease: None })
     }
 }
 
@@ -287,8 +316,8 @@ impl Job<Processing> {
             AttemptCharge::GivenBack => self.attempt.saturating_sub(1),
         };
         Job {
-            run_at,
             attempt,
+            run_at,
             ..self.to(Pending { swept: None })
         }
     }
@@ -296,10 +325,38 @@ impl Job<Processing> {
     /// R24: the lease's session has died. The token stays good for an ending.
     #[must_use]
     pub fn sweep(self, _dead: &DeadSession<'_>) -> Job<Pending> {
-        let session = self.state.session;
-        self.to(Pending {
-            swept: Some(session),
-        })
+        self.swept()
+    }
+
+    /// An ending in a final stage that was accepted when it was decided.
+    fn finished(self, stage: JobStage) -> AnyJob {
+        match stage {
+            JobStage::Completed => AnyJob::Completed(self.complete()),
+            JobStage::Failed => AnyJob::Failed(self.fail()),
+            // No ending leaves a job in another stage.
+            JobStage::Pending | JobStage::Processing | JobStage::Cancelled => {
+                AnyJob::Processing(self)
+            }
+        }
+    }
+
+    /// A sweep that was accepted when it was decided.
+    fn swept(self) -> Job<Pending> {
+        let swept = Some(self.state.session);
+        self.to(Pending { swept })
+    }
+
+    /// R26: cancelled under way: the lease stays until its worker or a sweep ends it.
+    fn cancelled(self) -> Job<Cancelled> {
+        let lease = Some(self.state.session);
+        self.to(Cancelled { lease })
+    }
+}
+
+impl Job<Cancelled> {
+    /// R22, R24: its worker or a sweep has ended the lease.
+    fn lease_ended(self) -> Self {
+        self.to(Cancelled { lease: None })
     }
 }
 
@@ -369,6 +426,9 @@ impl TryFrom<JobRecord> for AnyJob {
             },
         };
         match (record.stage, record.session) {
+            (JobStage::Processing, Some(_)) if record.token == Token::NONE => {
+                Err(corrupt("it is PROCESSING, yet was never claimed"))
+            }
             (JobStage::Pending, _) => Ok(Self::Pending(pending)),
             (JobStage::Processing, Some(session)) => {
                 Ok(Self::Processing(pending.to(Processing { session })))
@@ -430,7 +490,7 @@ pub enum Sweeping {
 /// R25: how long a job waits after its `attempt`th failure: 1 s, 2 s, 4 s … at most 15 minutes.
 pub fn back_off(attempt: u32) -> Duration {
     let doublings = attempt.saturating_sub(1).min(10);
-    Duration::from_secs(1 << doublings).min(Duration::from_secs(15 * 60))
+    Duration::from_secs(1 << doublings).min(Duration::from_mins(15))
 }
 
 impl AnyJob {
@@ -522,10 +582,15 @@ impl AnyJob {
     /// R22, R24: whether the latest token is still good for an ending: the job is PROCESSING, or was
     /// swept and not claimed since.
     pub(crate) fn is_token_good(&self) -> bool {
+        self.clone().under_lease().is_ok()
+    }
+
+    /// The job under the lease that an ending ends (R22, R24); itself if there is none.
+    fn under_lease(self) -> Result<Job<Processing>, Self> {
         match self {
-            Self::Processing(_) => true,
-            Self::Pending(j) => j.state.swept.is_some(),
-            Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => false,
+            Self::Processing(j) => Ok(j),
+            Self::Pending(j) => j.late().map_err(Self::Pending),
+            other @ (Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_)) => Err(other),
         }
     }
 
@@ -662,15 +727,13 @@ impl AnyJob {
         let is_marked = self
             .mark()
             .is_some_and(|mark| mark.is_current(gate.epoch()));
-        let with_job = campaign.paused_with_job(gate, &pause);
+        let with_job = campaign.pausing(gate, pause.clone());
         step.push(self.event(if is_marked {
             JobEvent::JobPausedAgain { pause }
         } else {
             JobEvent::JobPaused { pause }
         }));
-        if let Some(event) = with_job {
-            step.push(event);
-        }
+        step.push(with_job);
         Ok(step.decide(outcome))
     }
 
@@ -794,61 +857,68 @@ impl AnyJob {
         step.decide(Sweeping::Failed)
     }
 
-    /// Applies one event: the only writer of a job. It never refuses.
+    /// Applies one event: the only writer of a job. It never refuses, and goes through the same
+    /// transitions as the typestates do; an event that does not belong to the job's stage leaves it
+    /// as it is.
     pub fn evolve(&mut self, stamp: &Stamp, event: &JobEvent) {
-        let mut record = self.record();
+        *self = self.clone().evolved(stamp, event);
+    }
+
+    fn evolved(self, stamp: &Stamp, event: &JobEvent) -> Self {
         match event {
-            JobEvent::JobClaimed { session, token } => {
-                record.stage = JobStage::Processing;
-                record.session = Some(*session);
-                record.token = *token;
-                record.attempt = record.attempt.saturating_add(1);
-            }
-            JobEvent::JobFinished { stage, .. } => {
-                record.stage = *stage;
-                record.session = None;
-            }
+            JobEvent::JobClaimed { session, token } => match self {
+                Self::Pending(j) => Self::Processing(j.claimed(*session, *token)),
+                other @ (Self::Processing(_)
+                | Self::Completed(_)
+                | Self::Failed(_)
+                | Self::Cancelled(_)) => other,
+            },
+            JobEvent::JobFinished { stage, .. } => match self.under_lease() {
+                Ok(j) => j.finished(*stage),
+                Err(other) => other,
+            },
             JobEvent::JobReturned {
                 run_at, attempt, ..
-            } => {
-                record.stage = JobStage::Pending;
-                record.session = None;
-                record.run_at = *run_at;
-                if *attempt == AttemptCharge::GivenBack {
-                    record.attempt = record.attempt.saturating_sub(1);
-                }
-            }
-            JobEvent::JobSwept { stage, .. } => {
-                record.stage = *stage;
-                if *stage != JobStage::Pending {
-                    record.session = None;
-                }
-            }
-            JobEvent::JobLeaseEnded { .. } => {
-                record.stage = JobStage::Cancelled;
-                record.session = None;
-            }
-            JobEvent::JobPaused { pause } | JobEvent::JobPausedAgain { pause } => {
-                Mark::evolve_paused(&mut record.mark, stamp.epoch, pause);
-            }
-            JobEvent::JobCancelled => {
-                // A swept token ends for good; a live lease stays until its worker learns (R24, R26).
-                if record.stage == JobStage::Pending {
-                    record.session = None;
-                }
-                record.stage = JobStage::Cancelled;
-            }
-            JobEvent::JobRetried => {
-                record.stage = JobStage::Pending;
-                record.session = None;
-                record.attempt = 0;
-                record.run_at = stamp.at;
-            }
+            } => match self.under_lease() {
+                Ok(j) => Self::Pending(j.release(*run_at, *attempt)),
+                Err(other) => other,
+            },
+            JobEvent::JobSwept { stage, .. } => match self {
+                Self::Processing(j) if stage.is_final() => j.finished(*stage),
+                Self::Processing(j) => Self::Pending(j.swept()),
+                other @ (Self::Pending(_)
+                | Self::Completed(_)
+                | Self::Failed(_)
+                | Self::Cancelled(_)) => other,
+            },
+            JobEvent::JobLeaseEnded { .. } => match self {
+                Self::Processing(j) => Self::Cancelled(j.cancelled().lease_ended()),
+                Self::Cancelled(j) => Self::Cancelled(j.lease_ended()),
+                other @ (Self::Pending(_) | Self::Completed(_) | Self::Failed(_)) => other,
+            },
+            JobEvent::JobPaused { pause } | JobEvent::JobPausedAgain { pause } => match self {
+                Self::Pending(j) => Self::Pending(j.paused(stamp.epoch, pause.clone())),
+                Self::Processing(j) => Self::Processing(j.paused(stamp.epoch, pause.clone())),
+                other @ (Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_)) => other,
+            },
+            JobEvent::JobCancelled => match self {
+                Self::Pending(j) => Self::Cancelled(j.cancelled()),
+                Self::Processing(j) => Self::Cancelled(j.cancelled()),
+                other @ (Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_)) => other,
+            },
+            JobEvent::JobRetried => match self {
+                Self::Failed(j) => Self::Pending(j.retried(stamp.at)),
+                Self::Cancelled(j) => Self::Pending(j.retried(stamp.at)),
+                other @ (Self::Pending(_) | Self::Processing(_) | Self::Completed(_)) => other,
+            },
         }
-        // INVARIANT (evolve never refuses): each arm above leaves a valid record, so that reading it
-        // back cannot fail; if it ever did, the job would stay as it was.
-        if let Ok(job) = Self::try_from(record) {
-            *self = job;
-        }
+    }
+
+    /// I12: a mark is never of an epoch that has not come yet.
+    ///
+    /// # Errors
+    /// [`Corrupt`], naming the row.
+    pub fn check(&self, gate: &Gate) -> Result<(), Corrupt> {
+        Mark::check(self.mark(), gate, || format!("job {}", self.id()))
     }
 }

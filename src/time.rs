@@ -80,7 +80,7 @@ mod tests {
         let noon = Timestamp::from_micros(12 * 3_600_000_000);
         let eleven = Timestamp::from_micros(11 * 3_600_000_000);
         assert_eq!(eleven.since(noon), Duration::ZERO);
-        assert_eq!(noon.since(eleven), Duration::from_secs(3600));
+        assert_eq!(noon.since(eleven), Duration::from_hours(1));
         assert_eq!(
             Timestamp::from_micros(i64::MAX).plus(Duration::MAX),
             Timestamp::from_micros(i64::MAX)

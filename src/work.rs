@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::time::Timestamp;
 
 /// The longest wait that a service's `Retry-After` may ask for.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// What is recorded for one token of a job (section 1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -191,24 +191,21 @@ impl Work<'_> {
                 answer.fresh = Some((*call, verdict));
             }
         }
-        match self.check_token(token) {
-            Err(refusal) => {
-                if matches!(refusal, Refusal::Cancelled { .. }) && self.job.holder().is_some() {
-                    step.push(self.job.event(JobEvent::JobLeaseEnded { token }));
-                }
-                answer.job = Err(refusal);
+        if let Err(refusal) = self.check_token(token) {
+            if matches!(refusal, Refusal::Cancelled { .. }) && self.job.holder().is_some() {
+                step.push(self.job.event(JobEvent::JobLeaseEnded { token }));
             }
-            Ok(()) => {
-                let event = self.ending_event(token, ending, answer.verdict, step.stamp.at);
-                let stage = match &event {
-                    JobEvent::JobFinished { stage, .. } => *stage,
-                    _ => JobStage::Pending,
-                };
-                step.push(self.job.event(event));
-                let settled = self.settle_after(&mut step, stage);
-                answer.job = Ok(Ended::Now { stage, settled });
-            }
+            answer.job = Err(refusal);
+            return Ok(step.decide(answer));
         }
+        let event = self.ending_event(token, ending, answer.verdict, step.stamp.at);
+        let stage = match &event {
+            JobEvent::JobFinished { stage, .. } => *stage,
+            _ => JobStage::Pending,
+        };
+        step.push(self.job.event(event));
+        let settled = self.settle_after(&mut step, stage);
+        answer.job = Ok(Ended::Now { stage, settled });
         Ok(step.decide(answer))
     }
 
@@ -353,4 +350,4 @@ pub enum Recorded {
 }
 
 /// The longest snooze: 30 days.
-pub const SNOOZE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub const SNOOZE_MAX: Duration = Duration::from_hours(30 * 24);
