@@ -64,9 +64,27 @@ pub enum Standing {
 /// What the configuration says of a service's breaker (R1, R15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "ReadSettings"))]
 pub struct BreakerSettings {
     threshold: u32,
     cool_down: Option<Duration>,
+}
+
+/// Settings as they are read from a file or a journal, before they are checked (R1).
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+struct ReadSettings {
+    threshold: u32,
+    cool_down: Option<Duration>,
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<ReadSettings> for BreakerSettings {
+    type Error = Refusal;
+
+    fn try_from(read: ReadSettings) -> Result<Self, Refusal> {
+        Self::new(read.threshold, read.cool_down)
+    }
 }
 
 impl BreakerSettings {

@@ -5,14 +5,15 @@
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, iter};
 
 use crate::breaker::CircuitState;
 use crate::campaign::{AnyCampaign, CampaignStage, Mark};
 use crate::gate::Gate;
 use crate::ids::{CampaignId, JobId, ServiceName};
 use crate::job::{AnyJob, JobStage};
-use crate::origin::Pause;
+use crate::origin::{Origin, Pause};
+use crate::queue::AnyQueue;
 
 /// What holds something paused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,7 +56,8 @@ pub struct Cause {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CauseChain {
-    /// From the nearest to the farthest: job, campaign, queue, breakers in alphabetical order.
+    /// From the nearest to the farthest: job, campaign, queue, breakers in alphabetical order. One
+    /// that was paused again (R5) stands twice: its first pause, then its latest.
     pub causes: Vec<Cause>,
 }
 
@@ -63,11 +65,14 @@ impl CauseChain {
     /// Why the queue is PAUSED.
     pub fn of_queue(gate: &Gate) -> Self {
         let mut causes = Vec::new();
-        if let Some(pause) = gate.queue().cause() {
-            causes.push(Cause {
-                holder: Holder::Queue,
-                pause: pause.clone(),
-            });
+        if let AnyQueue::Paused(queue) = gate.queue() {
+            // R5: a second pause is shown beside the first.
+            for pause in iter::once(queue.cause()).chain(queue.paused_again()) {
+                causes.push(Cause {
+                    holder: Holder::Queue,
+                    pause: pause.clone(),
+                });
+            }
         }
         for breaker in gate.breakers() {
             if let Some(opening) = breaker.opening() {
@@ -93,7 +98,7 @@ impl CauseChain {
         let holder = Holder::Campaign {
             campaign: campaign.id(),
         };
-        Self::of_mark(gate, campaign.mark(), holder).with(Self::of_queue(gate))
+        Self::of_mark(gate, campaign.mark(), &holder).with(Self::of_queue(gate))
     }
 
     /// Why a job is PAUSED.
@@ -103,7 +108,7 @@ impl CauseChain {
             JobStage::Pending | JobStage::Processing => {
                 let own = match campaign.stage() {
                     CampaignStage::Running => {
-                        Self::of_mark(gate, job.mark(), Holder::Job { job: job.id() })
+                        Self::of_mark(gate, job.mark(), &Holder::Job { job: job.id() })
                     }
                     _ => Self::default(),
                 };
@@ -112,14 +117,15 @@ impl CauseChain {
         }
     }
 
-    fn of_mark(gate: &Gate, mark: Option<&Mark>, holder: Holder) -> Self {
-        let current = mark.filter(|mark| mark.epoch == gate.epoch());
-        let causes = current
-            .map(|mark| Cause {
-                holder,
-                pause: mark.pause.clone(),
-            })
+    fn of_mark(gate: &Gate, mark: Option<&Mark>, holder: &Holder) -> Self {
+        let causes = mark
+            .filter(|mark| mark.epoch == gate.epoch())
             .into_iter()
+            .flat_map(|mark| iter::once(&mark.pause).chain(&mark.again))
+            .map(|pause| Cause {
+                holder: holder.clone(),
+                pause: pause.clone(),
+            })
             .collect();
         Self { causes }
     }
@@ -157,6 +163,10 @@ impl fmt::Display for Cause {
             Holder::Job { .. } => write!(f, "job paused {at} {how}"),
             Holder::Campaign { .. } => write!(f, "campaign paused {at} {how}"),
             Holder::Queue => match origin.service() {
+                // A person who opened a breaker is named: it may have been open already (R5).
+                Some(service) if matches!(origin, Origin::BreakerByHand { .. }) => {
+                    write!(f, "queue paused {at} by breaker {service}, opened {how}")
+                }
                 Some(service) => write!(f, "queue paused {at} by breaker {service}"),
                 None => write!(f, "queue paused {at} {how}"),
             },

@@ -1,7 +1,7 @@
 //! The gate: the queue together with the breakers. Every rule of sections 3 to 5 about them is
 //! decided here.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -104,7 +104,13 @@ impl TryFrom<GateRecord> for Gate {
                     "its `since` is greater than the line's version",
                 ));
             }
-            breakers.insert(service, breaker);
+            // Of two rows the later one would hide the earlier: an OPEN breaker would not block (R8).
+            if breakers.insert(service.clone(), breaker).is_some() {
+                return Err(Corrupt::new(
+                    alloc::format!("breaker {service}"),
+                    "it stands twice",
+                ));
+            }
         }
         Ok(Self { queue, breakers })
     }
@@ -283,6 +289,20 @@ impl Step {
             self.push_gate(GateEvent::QueuePaused { pause });
         }
     }
+
+    /// R5: a pause by hand: the first one pauses, a second one is noted beside it, so that it is shown.
+    fn pause_queue_by_hand(&mut self, pause: Pause) -> Pausing {
+        match self.gate.queue {
+            AnyQueue::Active(_) => {
+                self.push_gate(GateEvent::QueuePaused { pause });
+                Pausing::Paused
+            }
+            AnyQueue::Paused(_) => {
+                self.push_gate(GateEvent::QueuePausedAgain { pause });
+                Pausing::AlreadyPaused
+            }
+        }
+    }
 }
 
 impl Gate {
@@ -436,18 +456,13 @@ impl Gate {
             version,
             origin,
         };
-        let (event, outcome) = match self.queue {
-            AnyQueue::Active(_) => (GateEvent::QueuePaused { pause }, Pausing::Paused),
-            AnyQueue::Paused(_) => (
-                GateEvent::QueuePausedAgain { pause },
-                Pausing::AlreadyPaused,
-            ),
-        };
-        step.push_gate(event);
+        let outcome = step.pause_queue_by_hand(pause);
         Ok(step.decide(outcome))
     }
 
-    /// R5, R2: opens a breaker by hand. It is held, and the queue pauses with it.
+    /// R5, R2: opens a breaker by hand. It is held, and the queue pauses with it; a queue that is
+    /// PAUSED already notes who stopped it again. The outcome is about the breaker: whether it was
+    /// not CLOSED before.
     ///
     /// # Errors
     /// [`Refusal::UnknownService`], [`Refusal::RetiredService`] or [`Refusal::Exhausted`].
@@ -502,7 +517,7 @@ impl Gate {
             }
         };
         step.push_gate(event);
-        step.pause_queue_with_breaker(pause);
+        step.pause_queue_by_hand(pause);
         Ok(step.decide(outcome))
     }
 
@@ -574,7 +589,9 @@ impl Gate {
         let version = step.gate_change(self)?;
         step.stamp.epoch = epoch;
         step.push_gate(GateEvent::QueueResumed);
-        for campaign in request.keep {
+        let mut kept = BTreeSet::new();
+        // A campaign that is named twice is kept once.
+        for campaign in request.keep.iter().filter(|c| kept.insert(c.id())) {
             let origin = Origin::Kept {
                 actor: by.actor.clone(),
                 reason: by.reason.clone(),
