@@ -3,3 +3,4 @@
 pub mod line;
 pub mod sim;
 pub mod store;
+pub mod wire;
