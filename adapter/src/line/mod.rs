@@ -4,6 +4,7 @@
 //! None decides a rule of its own, and none commits: [`Line::transact`] does, and retries the whole
 //! function on fresh rows when two transactions collide.
 
+pub mod audit;
 pub mod background;
 pub mod breakers;
 pub mod campaigns;

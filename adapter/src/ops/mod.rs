@@ -1,0 +1,4 @@
+//! Running andon: configuration and telemetry.
+
+pub mod config;
+pub mod telemetry;

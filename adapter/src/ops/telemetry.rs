@@ -1,0 +1,68 @@
+//! Logs: on standard error, so that standard output stays for answers.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+/// The variable that says what is logged, such as `info` or `andon_adapter=debug,warn`.
+pub const LOG_ENV: &str = "ANDON_LOG";
+
+/// The variable that says how: `text` (the default) or `json`, one object a line.
+pub const LOG_FORMAT_ENV: &str = "ANDON_LOG_FORMAT";
+
+/// What is logged unless [`LOG_ENV`] says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultLevel {
+    /// Servers and workers: what happens.
+    Info,
+    /// Commands that a person gives: only what is wrong.
+    Warn,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter cannot be read.
+    #[error(
+        "{LOG_ENV}: `{given}` is not a log filter such as `info` or `andon_adapter=debug,warn`"
+    )]
+    Filter {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The format is unknown.
+    #[error("{LOG_FORMAT_ENV}: `{0}` is not a log format: use `text` or `json`")]
+    Format(String),
+}
+
+/// Sets up logging for this process. A second call changes nothing.
+///
+/// # Errors
+/// [`Error`], naming the variable and what would be right.
+pub fn init(default: DefaultLevel) -> Result<(), Error> {
+    let given = std::env::var(LOG_ENV).unwrap_or_default();
+    let directives = match (given.as_str(), default) {
+        ("", DefaultLevel::Info) => "info",
+        ("", DefaultLevel::Warn) => "warn",
+        (given, _) => given,
+    };
+    let filter = EnvFilter::try_new(directives).map_err(|source| Error::Filter {
+        given: given.clone(),
+        source,
+    })?;
+    let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(is_coloured);
+    // A second subscriber is refused by tracing; the first one stays, which is what is wanted.
+    let _already_set = match std::env::var(LOG_FORMAT_ENV).as_deref() {
+        Ok("json") => subscriber.json().try_init(),
+        Ok("text" | "") | Err(_) => subscriber.try_init(),
+        Ok(other) => return Err(Error::Format(other.to_owned())),
+    };
+    Ok(())
+}
