@@ -134,13 +134,13 @@ impl Default for BreakerSettings {
 }
 
 /// Typestate: CLOSED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Closed {
     failure_count: u32,
 }
 
 /// Typestate: OPEN. Only this state may be held (I20).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Open {
     failure_count: u32,
     opening: Pause,
@@ -149,7 +149,7 @@ pub struct Open {
 }
 
 /// Typestate: HALF_OPEN. It remembers its opening, and when it last opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HalfOpen {
     failure_count: u32,
     opening: Pause,
@@ -170,7 +170,7 @@ impl State for Open {}
 impl State for HalfOpen {}
 
 /// A breaker in state `S`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Breaker<S: State> {
     service: ServiceName,
     since: Version,
@@ -192,7 +192,7 @@ impl<S: State> Breaker<S> {
 }
 
 /// What a failure does to a CLOSED breaker (R1, R14).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Failed {
     /// The count stays below the threshold.
     Counted(Breaker<Closed>),
@@ -327,7 +327,7 @@ impl Breaker<HalfOpen> {
 }
 
 /// A breaker as stored data has it: in one of its three states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AnyBreaker {
     /// CLOSED.
     Closed(Breaker<Closed>),
@@ -338,7 +338,7 @@ pub enum AnyBreaker {
 }
 
 /// A breaker's row: plain data at the border to stores and files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BreakerRecord {
     /// The service.

@@ -10,6 +10,7 @@ use core::fmt;
 use crate::event::{By, CampaignEvent, Decision, Event, Stamp};
 use crate::gate::{Admission, Gate, Pausing, Step};
 use crate::ids::{CampaignId, Epoch};
+use crate::job::JobStage;
 use crate::origin::{Origin, Pause};
 use crate::queue::QueueState;
 use crate::refusal::{Corrupt, Refusal};
@@ -154,7 +155,7 @@ impl From<Intake> for bool {
 
 /// A stored pause of one campaign or job: it holds while its epoch is the queue's (D1). A resume
 /// adds 1 to the epoch, which voids every mark at once (R9).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mark {
     /// The epoch that it was made in: `paused_in`.
@@ -228,6 +229,32 @@ impl JobCounts {
         self.pending.saturating_add(self.processing)
     }
 
+    fn of_stage(&mut self, stage: JobStage) -> &mut u64 {
+        match stage {
+            JobStage::Pending => &mut self.pending,
+            JobStage::Processing => &mut self.processing,
+            JobStage::Completed => &mut self.completed,
+            JobStage::Failed => &mut self.failed,
+            JobStage::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// With one more job in this stage.
+    #[must_use]
+    pub fn with(mut self, stage: JobStage) -> Self {
+        let jobs = self.of_stage(stage);
+        *jobs = jobs.saturating_add(1);
+        self
+    }
+
+    /// With one job less in this stage.
+    #[must_use]
+    pub fn without(mut self, stage: JobStage) -> Self {
+        let jobs = self.of_stage(stage);
+        *jobs = jobs.saturating_sub(1);
+        self
+    }
+
     /// All jobs.
     pub fn total(&self) -> u64 {
         [self.completed, self.failed, self.cancelled]
@@ -237,19 +264,19 @@ impl JobCounts {
 }
 
 /// Typestate: CREATED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Created;
 /// Typestate: RUNNING by stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Running;
 /// Typestate: COMPLETED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Completed;
 /// Typestate: FAILED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failed;
 /// Typestate: CANCELLED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cancelled;
 
 mod sealed {
@@ -290,7 +317,7 @@ impl Claimable<'_> {
 }
 
 /// A campaign in stage `S`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Campaign<S: State> {
     id: CampaignId,
     intake: Intake,
@@ -407,7 +434,7 @@ impl Campaign<Running> {
 }
 
 /// A campaign as stored data has it: in one of its stages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(
     feature = "serde",
@@ -427,7 +454,7 @@ pub enum AnyCampaign {
 }
 
 /// A campaign's row, as far as the rules look at it: plain data at the border to stores and files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CampaignRecord {
     /// Its identifier.
@@ -471,7 +498,7 @@ impl From<AnyCampaign> for CampaignRecord {
 }
 
 /// What closing a campaign did (R27).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Closing {
     /// It is no longer open-ended.
     Closed,
@@ -482,7 +509,7 @@ pub enum Closing {
 }
 
 /// What cancelling a campaign did (R27).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cancelling {
     /// It is CANCELLED, and with it every unfinished job (D2).
     Cancelled,
@@ -647,7 +674,7 @@ impl AnyCampaign {
     }
 
     /// Whether its own mark is current (D1).
-    fn is_marked(&self, gate: &Gate) -> bool {
+    pub(crate) fn is_marked(&self, gate: &Gate) -> bool {
         self.mark()
             .is_some_and(|mark| mark.is_current(gate.epoch()))
     }

@@ -53,7 +53,7 @@ pub struct Cause {
 }
 
 /// Every fact that holds something paused now. Empty iff it is not PAUSED (I13).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CauseChain {
     /// From the nearest to the farthest: job, campaign, queue, breakers in alphabetical order. One

@@ -28,7 +28,7 @@ pub struct Stamp {
 }
 
 /// Who gave a command, and why (R5, R31).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct By {
     /// Who.
     pub actor: Actor,
@@ -330,7 +330,7 @@ pub enum RefusedCommand {
 }
 
 /// What the record does with an event (R31).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recording {
     /// A gate change: journalled, and its step adds 1 to the version.
     GateChange,
@@ -515,7 +515,7 @@ impl Event {
 /// What was decided: the events of one step, and what to tell the caller.
 ///
 /// An empty decision is a success that changes nothing ("no change" is neither "done" nor "refused").
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use = "a decision changes nothing until its events are evolved and written"]
 pub struct Decision<O> {
     /// When, and the version and epoch after the step.

@@ -60,7 +60,7 @@ impl Admission<'_> {
 /// assert!(gate.admission().is_err());
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "GateRecord", into = "GateRecord"))]
 pub struct Gate {
@@ -69,7 +69,7 @@ pub struct Gate {
 }
 
 /// The gate's rows: plain data at the border to stores and files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct GateRecord {
     /// The queue's row.
@@ -123,7 +123,7 @@ impl From<Gate> for GateRecord {
 }
 
 /// Whether a pause changed the status, or found it PAUSED already (R5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pausing {
     /// It was not PAUSED before.
     Paused,
@@ -132,7 +132,7 @@ pub enum Pausing {
 }
 
 /// What a reset did (R12).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reset {
     /// The breaker's state before.
     pub was: CircuitState,
@@ -143,7 +143,7 @@ pub struct Reset {
 }
 
 /// Whether a resume took effect (R10).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Resume {
     /// The queue is ACTIVE, and the epoch one greater.
     Resumed,
@@ -152,12 +152,22 @@ pub enum Resume {
 }
 
 /// Whether any campaign, whatever its stage, has a current mark (R10).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Marks {
     /// At least one campaign has `paused_in` equal to the epoch.
     Some,
     /// No campaign has.
     None,
+}
+
+impl Marks {
+    /// Looks at the campaigns' marks.
+    pub fn of<'c>(gate: &Gate, campaigns: impl IntoIterator<Item = &'c AnyCampaign>) -> Self {
+        let is_marked = campaigns
+            .into_iter()
+            .any(|campaign| campaign.is_marked(gate));
+        if is_marked { Self::Some } else { Self::None }
+    }
 }
 
 /// What a resume asks for (R9, R11).
@@ -174,7 +184,7 @@ pub struct ResumeRequest<'a> {
 }
 
 /// What became of an outbound call, as far as a breaker is concerned (R33).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
     /// The service answered as it should.
     Success,
@@ -183,7 +193,7 @@ pub enum CallOutcome {
 }
 
 /// Who reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reporter {
     /// A worker, of a call of this job.
     Call(JobId),
@@ -192,7 +202,7 @@ pub enum Reporter {
 }
 
 /// A report of an outcome to a service's breaker (R16).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The service.
     pub service: ServiceName,

@@ -118,6 +118,12 @@ bounded_text! {
 }
 
 bounded_text! {
+    /// What makes a job unique within its campaign (R29), such as a lead's address. 1 to 255
+    /// characters.
+    UniqueKey, "unique key", 255
+}
+
+bounded_text! {
     /// The name of a recorded step within a job (R34), such as `write_copy`. 1 to 100 characters.
     StepName, "step name", 100
 }

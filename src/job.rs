@@ -3,6 +3,7 @@
 //! As with campaigns, the *stage* is stored and the *status* computed (D2).
 
 use alloc::format;
+use core::cmp::Reverse;
 use core::fmt;
 use core::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::event::{AttemptCharge, By, CampaignEvent, Decision, Event, JobEvent, 
 use crate::gate::{Gate, Pausing, Step};
 use crate::ids::{CampaignId, Epoch, JobId, SessionId, Token};
 use crate::origin::{Origin, Pause};
+use crate::permit;
 use crate::refusal::{Corrupt, Refusal, Unclaimable};
 use crate::session::{DeadSession, LiveSession, Session};
 use crate::time::Timestamp;
@@ -158,24 +160,24 @@ impl From<Priority> for u8 {
 }
 
 /// Typestate: PENDING.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pending {
     /// The session whose lease was swept: its token is still good for an ending (R24).
     swept: Option<SessionId>,
 }
 /// Typestate: PROCESSING, held by a session under the job's token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Processing {
     session: SessionId,
 }
 /// Typestate: COMPLETED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Completed;
 /// Typestate: FAILED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failed;
 /// Typestate: CANCELLED. A lease may outlive the cancel until its worker or a sweep ends it (R26).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Cancelled {
     lease: Option<SessionId>,
 }
@@ -198,7 +200,7 @@ impl State for Failed {}
 impl State for Cancelled {}
 
 /// A job in stage `S`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Job<S: State> {
     id: JobId,
     campaign: CampaignId,
@@ -361,7 +363,7 @@ impl Job<Cancelled> {
 }
 
 /// A job as stored data has it: in one of its stages.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "JobRecord", into = "JobRecord"))]
 pub enum AnyJob {
@@ -378,7 +380,7 @@ pub enum AnyJob {
 }
 
 /// A job's row, as far as the rules look at it: plain data at the border to stores and files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct JobRecord {
     /// Its identifier.
@@ -466,7 +468,7 @@ macro_rules! each {
 }
 
 /// What a retry did (R26).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retrying {
     /// The job is PENDING by stage again.
     Retried,
@@ -475,7 +477,7 @@ pub enum Retrying {
 }
 
 /// What a sweep did with a job of a dead session (R24).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sweeping {
     /// Back to PENDING.
     Returned,
@@ -621,6 +623,27 @@ impl AnyJob {
         JobStatus::of(self.stage(), campaign.status(gate))
     }
 
+    /// R21: a campaign's jobs are claimed in ascending order of this: priority (highest first), the
+    /// instant they are due from, identifier.
+    pub fn claim_order(&self) -> impl Ord + Copy + use<> {
+        (
+            Reverse(each!(self, j => j.priority)),
+            self.run_at(),
+            self.id(),
+        )
+    }
+
+    /// R30: what a confirmation says of this job to the holder of `token`: going iff the token is that
+    /// of a lease that has not ended, and neither job nor campaign is PAUSED or CANCELLED.
+    pub fn standing(&self, gate: &Gate, campaign: &AnyCampaign, token: Token) -> permit::Standing {
+        match (self, self.status(gate, campaign)) {
+            (Self::Processing(job), JobStatus::Processing) if job.token == token => {
+                permit::Standing::Going
+            }
+            _ => permit::Standing::Stopped,
+        }
+    }
+
     pub(crate) fn event(&self, event: JobEvent) -> Event {
         Event::Job {
             campaign: self.campaign(),
@@ -759,11 +782,7 @@ impl AnyJob {
         }
         let mut step = Step::new(gate, by, now);
         step.push(self.event(JobEvent::JobCancelled));
-        let jobs = JobCounts {
-            cancelled: others.cancelled.saturating_add(1),
-            ..others
-        };
-        let settled = campaign.settle_in(&mut step, jobs);
+        let settled = campaign.settle_in(&mut step, others.with(JobStage::Cancelled));
         Ok(step.decide(settled))
     }
 
@@ -849,11 +868,7 @@ impl AnyJob {
             token,
             stage: JobStage::Failed,
         }));
-        let jobs = JobCounts {
-            failed: others.failed.saturating_add(1),
-            ..others
-        };
-        campaign.settle_in(&mut step, jobs);
+        campaign.settle_in(&mut step, others.with(JobStage::Failed));
         step.decide(Sweeping::Failed)
     }
 

@@ -13,7 +13,7 @@ use crate::ids::{CampaignId, Reason};
 use crate::origin::Actor;
 
 /// One entry of the journal. Entries are only ever appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entry {
     /// When, and the version and epoch after the step.
@@ -39,7 +39,7 @@ impl Entry {
 }
 
 /// What folding a journal gives: the gate and the campaigns (R32).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ledger {
     /// The gate. Counts and tallies are not journalled, so they are not in it.
@@ -60,8 +60,13 @@ impl Default for Ledger {
 impl Ledger {
     /// Applies one entry, by the same `evolve` that production writes with.
     pub fn fold(&mut self, entry: &Entry) {
-        self.gate.evolve(&entry.stamp, &entry.event);
-        let Event::Campaign { campaign, event } = &entry.event else {
+        self.evolve(&entry.stamp, &entry.event);
+    }
+
+    /// Applies one event to the gate and the campaigns. It never refuses.
+    pub fn evolve(&mut self, stamp: &Stamp, event: &Event) {
+        self.gate.evolve(stamp, event);
+        let Event::Campaign { campaign, event } = event else {
             return;
         };
         match event {
@@ -74,7 +79,7 @@ impl Ledger {
             }
             _ => {
                 if let Some(campaign) = self.campaigns.get_mut(campaign) {
-                    campaign.evolve(&entry.stamp, event);
+                    campaign.evolve(stamp, event);
                 }
             }
         }

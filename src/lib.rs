@@ -63,6 +63,7 @@ pub mod gate;
 pub mod ids;
 pub mod job;
 pub mod journal;
+pub mod line;
 pub mod origin;
 pub mod permit;
 pub mod queue;
@@ -85,10 +86,11 @@ pub use gate::{
 };
 pub use ids::{
     ActorName, CallNumber, CampaignId, Epoch, ErrorText, Fingerprint, InvalidText, JobId, Reason,
-    ServiceName, SessionId, StepName, Token, Version,
+    ServiceName, SessionId, StepName, Token, UniqueKey, Version,
 };
 pub use job::{AnyJob, JobRecord, JobStage, JobStatus, Priority};
 pub use journal::{Entry, Ledger};
+pub use line::{Command, Line, Outcome};
 pub use origin::{Actor, Operator, Origin, Pause};
 pub use permit::{Confirmation, Permit, PermitRequest, Withheld};
 pub use queue::{AnyQueue, QueueRecord, QueueState};

@@ -10,7 +10,7 @@ use crate::queue::QueueState;
 use crate::time::Monotonic;
 
 /// What an answer of the line said about the gate, and when it was *asked* for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Confirmation {
     /// The queue's state in that answer.
     pub queue: QueueState,
@@ -37,7 +37,7 @@ impl Confirmation {
 }
 
 /// What the last confirmation said of one job and its campaign (R30).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// The token is current, and neither job nor campaign is PAUSED or CANCELLED.
     Going,
@@ -90,7 +90,7 @@ pub struct Permit {
 }
 
 /// What a call's report carries to the line: the permit, used up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UsedPermit {
     /// The job's token: with `call` the permit's id.
     pub token: Token,

@@ -36,11 +36,11 @@ impl fmt::Display for QueueState {
 }
 
 /// Typestate: the queue is ACTIVE.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Active;
 
 /// Typestate: the queue is PAUSED. Only this state has a cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Paused {
     pause: Pause,
     again: Option<Pause>,
@@ -61,7 +61,7 @@ impl State for Paused {}
 ///
 /// The only way from `Queue<Paused>` to `Queue<Active>` is [`Queue::resume`], which asks for the proof
 /// that every breaker is CLOSED (R7, R8).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Queue<S: State> {
     epoch: Epoch,
     version: Version,
@@ -132,7 +132,7 @@ impl Queue<Paused> {
 }
 
 /// The queue as stored data has it: in one of its two states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(
     clippy::large_enum_variant,
     reason = "a line has one queue: a box would cost more than the unused bytes"
@@ -145,7 +145,7 @@ pub enum AnyQueue {
 }
 
 /// A queue's row: plain data at the border to stores and files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueueRecord {
     /// See [`Queue::epoch`].

@@ -14,7 +14,7 @@ use crate::origin::{Actor, Pause};
 use crate::time::Timestamp;
 
 /// One breaker that keeps the line from going on (R8): it is not CLOSED.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Blocker {
     /// The breaker's service.
@@ -30,7 +30,7 @@ pub struct Blocker {
 /// A command's refusal, with the facts in it. Nothing was changed.
 ///
 /// The enum is exhaustive on purpose: a shell has to decide what each refusal means to its callers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// R36: only an operator resets and resumes.
     NotAnOperator {
@@ -164,7 +164,7 @@ pub enum Refusal {
 }
 
 /// Why a job cannot be claimed (R21).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Unclaimable {
     /// The queue is PAUSED, or a breaker is not CLOSED.
     GateClosed,

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// A worker session's row, as far as the rules look at it.
 ///
 /// One row serves all of a worker's leases, so that a heartbeat writes one row whatever it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Session {
     /// Its identifier: what a worker gets when it registers.

@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// What is recorded for one token of a job (section 1).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Attempt {
     /// The accepted ending, if there is one (I9: at most one).
     pub ending: Option<Fingerprint>,
@@ -42,7 +42,7 @@ pub struct Work<'a> {
 }
 
 /// How a job ends (R25).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// Success → COMPLETED.
     Complete,
@@ -72,7 +72,7 @@ pub enum Ending {
 }
 
 /// What became of the job part of an ending (R22).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// The same ending was accepted before: answer as then, nothing changes.
     Replayed,
@@ -86,7 +86,7 @@ pub enum Ended {
 }
 
 /// The answer to an ending: both parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EndingAnswer {
     /// The job part. A refusal keeps the result in the job's record only.
     pub job: Result<Ended, Refusal>,
@@ -99,7 +99,7 @@ pub struct EndingAnswer {
 }
 
 /// The answer to a call-report: both parts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CallAnswer {
     /// Whether the token is still good for the job; why not, otherwise.
     pub job: Result<(), Refusal>,
@@ -112,7 +112,7 @@ pub struct CallAnswer {
 }
 
 /// Whether a verdict was given now or at an earlier report of the same call (R16).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Freshness {
     /// Given now: keep it.
     Fresh,
@@ -121,7 +121,7 @@ pub enum Freshness {
 }
 
 /// What becomes of the result of a step (R34).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StepRecording {
     /// It is the step's result from now on.
     Record,
@@ -256,16 +256,7 @@ impl Work<'_> {
 
     /// R27: settles the campaign in the step that has made its last job final.
     fn settle_after(&self, step: &mut Step, stage: JobStage) -> Option<CampaignStage> {
-        let mut jobs = self.others;
-        let own = match stage {
-            JobStage::Pending => &mut jobs.pending,
-            JobStage::Processing => &mut jobs.processing,
-            JobStage::Completed => &mut jobs.completed,
-            JobStage::Failed => &mut jobs.failed,
-            JobStage::Cancelled => &mut jobs.cancelled,
-        };
-        *own = own.saturating_add(1);
-        self.campaign.settle_in(step, jobs)
+        self.campaign.settle_in(step, self.others.with(stage))
     }
 
     /// R16, R22: judges the report of one call at once, while the job still runs. Under one call
@@ -341,7 +332,7 @@ impl Work<'_> {
 }
 
 /// Whether a step of a job has a recorded result (R34).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Recorded {
     /// It has.
     Already,
