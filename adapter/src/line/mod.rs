@@ -177,6 +177,21 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
+        let answer = self.transact_quietly(command).await?;
+        self.store.hint();
+        Ok(answer)
+    }
+
+    /// As [`Line::transact`], without a hint: for claims and heartbeats, which nobody waits for. A claim
+    /// that gave one would wake every waiting claim, each of which would wake the others again.
+    ///
+    /// # Errors
+    /// As [`Line::transact`].
+    pub async fn transact_quietly<T, F>(&self, command: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
+    {
         let mut attempt = 1;
         loop {
             match self.attempt(&command).await {
@@ -198,7 +213,6 @@ impl Line {
         let mut tx = self.store.begin(Access::Write).await?;
         let answer = command(&mut *tx).await?;
         tx.commit().await?;
-        self.store.hint();
         Ok(answer)
     }
 

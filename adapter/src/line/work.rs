@@ -15,7 +15,8 @@ use serde_json::Value;
 use super::jobs::{self, NewJob, WorkSet, with, without};
 use super::{Changes, Error, InvalidField, Result, Turn, new_id};
 use crate::store::{
-    AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionRow, StepRow, Tx,
+    self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionRow, StepRow,
+    Tx,
 };
 
 /// What every answer to a worker says of the gate.
@@ -399,7 +400,8 @@ pub async fn call_report(
     caller: &Actor,
     report: &CallReport,
 ) -> Result<CallReply> {
-    if needs_gate(tx, report).await? {
+    let is_gate_held = needs_gate(tx, report).await?;
+    if is_gate_held {
         tx.gate_lock(GateLock::Exclusive).await?;
     }
     let campaign_id = {
@@ -442,7 +444,15 @@ pub async fn call_report(
         Some((name, result)) => record_step(tx, &work, report, name, result, changes.now).await?,
         None => (None, None),
     };
+    let seen = changes.gate.clone();
     changes.take(&decision);
+    if !is_gate_held && changes.gate != seen {
+        // A failure came in between, and this success would write the gate (R13) without holding it.
+        // Taking it only now would turn the order of the locks around: decide afresh.
+        return Err(Error::Store(store::Error::Conflict(
+            "the gate has changed since it was looked at".into(),
+        )));
+    }
     let answer = decision.outcome;
     // A success on a closed breaker is free: its verdict needs no row either (R13).
     let is_kept = answer.is_fresh == Freshness::Fresh
@@ -486,10 +496,15 @@ async fn record_step(
     now: andon::Timestamp,
 ) -> Result<(Option<StepRecording>, Option<Value>)> {
     let steps = tx.steps(&[report.job]).await?;
-    let standing = steps
-        .into_iter()
-        .find(|step| step.name == *name)
-        .map(|step| step.result);
+    let standing = steps.into_iter().find(|step| step.name == *name);
+    // R22: the same report sent again is answered as the first was.
+    if standing
+        .as_ref()
+        .is_some_and(|step| step.token == report.token && step.result == *result)
+    {
+        return Ok((Some(StepRecording::Record), None));
+    }
+    let standing = standing.map(|step| step.result);
     let recorded = if standing.is_some() {
         Recorded::Already
     } else {
