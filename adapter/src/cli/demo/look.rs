@@ -1,0 +1,198 @@
+//! What the demo sees of the line: `GET /status` and `GET /campaigns`, as anybody may ask them.
+
+use std::collections::BTreeMap;
+
+use andon::Version;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+
+/// The line as one answer of `GET /status` shows it: one instant (D4).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Status {
+    pub(super) queue: Queue,
+    pub(super) circuit_breakers: BTreeMap<String, Breaker>,
+    /// Jobs by status.
+    pub(super) job_counts: BTreeMap<String, u64>,
+    /// Campaigns by status.
+    pub(super) campaign_counts: BTreeMap<String, u64>,
+    /// Jobs whose lease is held.
+    pub(super) in_flight: u64,
+    /// The line's time.
+    pub(super) timestamp: DateTime<Utc>,
+}
+
+/// The queue.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Queue {
+    pub(super) state: String,
+    pub(super) epoch: u64,
+    pub(super) version: Version,
+}
+
+/// A breaker.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Breaker {
+    /// `closed`, `open` or `half_open`.
+    pub(super) circuit_state: String,
+}
+
+/// A campaign.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Campaign {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) status: String,
+    /// Its jobs by status.
+    pub(super) job_counts: BTreeMap<String, u64>,
+}
+
+/// A page of campaigns.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Campaigns {
+    pub(super) items: Vec<Campaign>,
+}
+
+/// The line and its campaigns, seen right after one another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) status: Status,
+    pub(super) campaigns: Vec<Campaign>,
+}
+
+impl Status {
+    /// Whether the queue is ACTIVE. Whatever is not known counts as not (R30).
+    pub(super) fn is_active(&self) -> bool {
+        self.queue.state == "ACTIVE"
+    }
+
+    /// How many jobs have a status.
+    pub(super) fn jobs(&self, status: &str) -> u64 {
+        of(&self.job_counts, status)
+    }
+
+    /// How many campaigns have a status.
+    pub(super) fn campaigns(&self, status: &str) -> u64 {
+        of(&self.campaign_counts, status)
+    }
+
+    /// All jobs.
+    pub(super) fn jobs_in_all(&self) -> u64 {
+        self.job_counts.values().sum()
+    }
+
+    /// Jobs that are COMPLETED, FAILED or CANCELLED.
+    pub(super) fn jobs_final(&self) -> u64 {
+        finished(&self.job_counts)
+    }
+
+    /// Whether a service's breaker is closed.
+    pub(super) fn is_closed(&self, service: &str) -> bool {
+        let breaker = self.circuit_breakers.get(service);
+        breaker.is_some_and(|breaker| breaker.circuit_state == "closed")
+    }
+
+    /// I1, R2, R3: what this answer shows side by side that must never be, in words. It holds for a
+    /// line whose campaigns have all been started, as the demo's have.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let version = self.queue.version;
+        if self.is_active() {
+            let open = self
+                .circuit_breakers
+                .iter()
+                .find(|(_, breaker)| breaker.circuit_state != "closed");
+            return open.map(|(service, breaker)| {
+                let state = &breaker.circuit_state;
+                format!(
+                    "at version {version} the queue was ACTIVE while breaker {service} was {state}"
+                )
+            });
+        }
+        let running = self.campaigns("RUNNING");
+        if running > 0 {
+            return Some(format!(
+                "at version {version} the queue was {} and {running} campaigns were RUNNING",
+                self.queue.state
+            ));
+        }
+        let going = self.jobs("PENDING") + self.jobs("PROCESSING");
+        (going > 0).then(|| {
+            format!(
+                "at version {version} the queue was {} and {going} jobs were PENDING or PROCESSING",
+                self.queue.state
+            )
+        })
+    }
+
+    /// What a person would look at to see whether anything has resumed: the queue with its epoch, and
+    /// campaigns by status. (A paused job may still end, so jobs are not in it.)
+    pub(super) fn standstill(&self) -> (&str, u64, &BTreeMap<String, u64>) {
+        (&self.queue.state, self.queue.epoch, &self.campaign_counts)
+    }
+}
+
+impl Campaign {
+    /// All its jobs.
+    pub(super) fn jobs(&self) -> u64 {
+        self.job_counts.values().sum()
+    }
+
+    /// Its final jobs.
+    pub(super) fn jobs_final(&self) -> u64 {
+        finished(&self.job_counts)
+    }
+}
+
+fn finished(counts: &BTreeMap<String, u64>) -> u64 {
+    ["COMPLETED", "FAILED", "CANCELLED"]
+        .iter()
+        .map(|status| of(counts, status))
+        .sum()
+}
+
+fn of(counts: &BTreeMap<String, u64>, status: &str) -> u64 {
+    counts.get(status).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(queue: &str, openai: &str, running: u64, pending: u64) -> Status {
+        serde_json::from_value(json!({
+            "queue": {"state": queue, "epoch": 1, "version": 7, "paused": true},
+            "circuit_breakers": {"openai": {"circuit_state": openai, "failure_count": 1}},
+            "job_counts": {"PENDING": pending, "PAUSED": 3, "COMPLETED": 4, "FAILED": 1},
+            "campaign_counts": {"RUNNING": running, "PAUSED": 2},
+            "in_flight": 0,
+            "timestamp": "2026-01-02T03:04:05.000006Z",
+            "more": "fields may be added",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_mixture_of_stopped_and_going_is_a_contradiction() {
+        assert_eq!(status("ACTIVE", "closed", 2, 9).contradiction(), None);
+        assert_eq!(status("PAUSED", "open", 0, 0).contradiction(), None);
+        assert_eq!(status("PAUSED", "closed", 0, 0).contradiction(), None);
+        for (mixed, word) in [
+            (status("ACTIVE", "open", 0, 0), "openai was open"),
+            (status("ACTIVE", "half_open", 0, 0), "half_open"),
+            (status("PAUSED", "open", 1, 0), "1 campaigns were RUNNING"),
+            (status("PAUSED", "open", 0, 5), "5 jobs were PENDING"),
+            (status("SLEEPY", "open", 0, 5), "SLEEPY"),
+        ] {
+            let contradiction = mixed.contradiction().unwrap();
+            assert!(contradiction.contains(word), "{contradiction}");
+        }
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let status = status("PAUSED", "open", 0, 2);
+        assert_eq!((status.jobs_in_all(), status.jobs_final()), (10, 5));
+        assert_eq!(status.jobs("CANCELLED"), 0);
+        assert!(!status.is_active() && !status.is_closed("openai") && !status.is_closed("none"));
+    }
+}

@@ -1,0 +1,286 @@
+//! The live view of the demo, and plain lines where there is no terminal.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use console::Style;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::look::{Look, Status};
+
+/// Where the story is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// To standard output: it is for a person.
+    Stdout,
+    /// To standard error: standard output is kept for the report.
+    Stderr,
+}
+
+/// How important a line of the story is, and so its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// What happens.
+    Plain,
+    /// Something broke, or was refused.
+    Bad,
+    /// Something is well again.
+    Good,
+    /// What the reader can do.
+    Hint,
+}
+
+/// Tells the story, and shows the line beside it.
+#[derive(Debug)]
+pub(super) struct View {
+    started: Instant,
+    channel: Channel,
+    /// None where there is no terminal: then plain lines stand in for it.
+    live: Option<Live>,
+    plain: Mutex<Plain>,
+}
+
+#[derive(Debug)]
+struct Live {
+    all: MultiProgress,
+    now: ProgressBar,
+    queue: ProgressBar,
+    breakers: ProgressBar,
+    campaigns: Mutex<BTreeMap<String, ProgressBar>>,
+}
+
+/// What the last plain line said, and when.
+#[derive(Debug, Default)]
+struct Plain {
+    said: String,
+    at: Option<Instant>,
+}
+
+impl View {
+    /// A live view on a terminal, plain lines elsewhere.
+    pub(super) fn open(channel: Channel) -> Self {
+        let is_terminal = io::stderr().is_terminal()
+            && (channel == Channel::Stderr || io::stdout().is_terminal());
+        Self {
+            started: Instant::now(),
+            channel,
+            live: is_terminal.then(Live::open),
+            plain: Mutex::default(),
+        }
+    }
+
+    /// Adds a line to the story, with the time since the start.
+    pub(super) fn say(&self, tone: Tone, words: &str) {
+        let since = self.started.elapsed().as_secs_f64();
+        let mut lines = words.lines();
+        let first = lines.next().unwrap_or_default();
+        self.line(&format!("{since:>6.1} s  {}", self.styled(tone, first)));
+        for line in lines {
+            self.line(&format!("          {}", self.styled(tone, line)));
+        }
+    }
+
+    /// Says in words what is happening now.
+    pub(super) fn now(&self, words: &str) {
+        if let Some(live) = &self.live {
+            live.now.set_message(words.to_owned());
+        }
+    }
+
+    /// Shows the line as it was just seen.
+    pub(super) fn show(&self, look: &Look) {
+        match &self.live {
+            Some(live) => live.show(look, &self.painter()),
+            None => self.show_plainly(&look.status),
+        }
+    }
+
+    /// Takes the live part away, so that what follows stands alone.
+    pub(super) fn close(&self) {
+        if let Some(live) = &self.live {
+            live.close();
+        }
+    }
+
+    /// Writes one line. A reader that has gone away is no reason to stop the line being shown.
+    fn line(&self, text: &str) {
+        let write = || {
+            let _ = match self.channel {
+                Channel::Stdout => writeln!(io::stdout(), "{text}"),
+                Channel::Stderr => writeln!(io::stderr(), "{text}"),
+            };
+        };
+        match &self.live {
+            Some(live) => live.all.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Every two seconds at most, and only what has changed.
+    fn show_plainly(&self, status: &Status) {
+        let words = sentence(status);
+        let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = plain.at.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL);
+        if is_due && plain.said != words {
+            self.say(Tone::Plain, &words);
+            *plain = Plain {
+                said: words,
+                at: Some(Instant::now()),
+            };
+        }
+    }
+
+    fn styled(&self, tone: Tone, text: &str) -> String {
+        let style = match tone {
+            Tone::Plain => return text.to_owned(),
+            Tone::Bad => Style::new().red().bold(),
+            Tone::Good => Style::new().green(),
+            Tone::Hint => Style::new().cyan(),
+        };
+        let style = match self.channel {
+            Channel::Stdout => style.for_stdout(),
+            Channel::Stderr => style.for_stderr(),
+        };
+        style.apply_to(text).to_string()
+    }
+
+    /// How statuses are coloured in the live view, which is drawn on standard error.
+    fn painter(&self) -> Painter {
+        let style = || Style::new().for_stderr();
+        Painter {
+            good: style().green(),
+            bad: style().red().bold(),
+            wait: style().yellow(),
+            faint: style().dim(),
+        }
+    }
+}
+
+impl Live {
+    fn open() -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAW_HZ));
+        let line = |prefix: &'static str, style| {
+            let bar = all.add(ProgressBar::no_length());
+            bar.set_style(style);
+            bar.set_prefix(prefix);
+            bar
+        };
+        let now = line("", styled_as(NOW));
+        now.enable_steady_tick(SPIN);
+        Self {
+            queue: line("queue", styled_as(LINE)),
+            breakers: line("breakers", styled_as(LINE)),
+            now,
+            campaigns: Mutex::default(),
+            all,
+        }
+    }
+
+    fn show(&self, look: &Look, paint: &Painter) {
+        let status = &look.status;
+        self.queue.set_message(format!(
+            "{}  {} of {} jobs done, {} in flight",
+            paint.status(&status.queue.state),
+            status.jobs_final(),
+            status.jobs_in_all(),
+            status.in_flight,
+        ));
+        let breakers: Vec<String> = status
+            .circuit_breakers
+            .iter()
+            .map(|(service, breaker)| paint.breaker(service, &breaker.circuit_state))
+            .collect();
+        self.breakers.set_message(breakers.join("  "));
+        let mut bars = self
+            .campaigns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for campaign in &look.campaigns {
+            let bar = bars.entry(campaign.name.clone()).or_insert_with(|| {
+                let bar = self.all.add(ProgressBar::new(0));
+                bar.set_style(styled_as(CAMPAIGN).progress_chars("█▉▊▋▌▍▎▏░"));
+                bar.set_prefix(campaign.name.clone());
+                bar
+            });
+            bar.set_length(campaign.jobs());
+            bar.set_position(campaign.jobs_final());
+            bar.set_message(paint.status(&campaign.status));
+        }
+    }
+
+    fn close(&self) {
+        let bars = self
+            .campaigns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for bar in bars.values() {
+            bar.finish_and_clear();
+        }
+        for bar in [&self.now, &self.queue, &self.breakers] {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+struct Painter {
+    good: Style,
+    bad: Style,
+    wait: Style,
+    faint: Style,
+}
+
+impl Painter {
+    /// A status of the queue or of a campaign.
+    fn status(&self, status: &str) -> String {
+        let style = match status {
+            "ACTIVE" | "RUNNING" | "COMPLETED" => &self.good,
+            "PAUSED" => &self.bad,
+            "CREATED" => &self.faint,
+            _ => &self.wait,
+        };
+        style.apply_to(status).to_string()
+    }
+
+    fn breaker(&self, service: &str, state: &str) -> String {
+        match state {
+            "closed" => format!("{service} {}", self.faint.apply_to("closed")),
+            "open" => self.bad.apply_to(format!("{service} OPEN")).to_string(),
+            other => self.wait.apply_to(format!("{service} {other}")).to_string(),
+        }
+    }
+}
+
+/// The whole line in a sentence.
+pub(super) fn sentence(status: &Status) -> String {
+    let open: Vec<&str> = status
+        .circuit_breakers
+        .iter()
+        .filter(|(_, breaker)| breaker.circuit_state != "closed")
+        .map(|(service, _)| service.as_str())
+        .collect();
+    let breakers = if open.is_empty() {
+        "all breakers closed".to_owned()
+    } else {
+        format!("open: {}", open.join(", "))
+    };
+    format!(
+        "queue {}, {breakers}; {} of {} jobs done, {} in flight",
+        status.queue.state,
+        status.jobs_final(),
+        status.jobs_in_all(),
+        status.in_flight
+    )
+}
+
+fn styled_as(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+const NOW: &str = "{spinner} {wide_msg}";
+const LINE: &str = "  {prefix:<10} {wide_msg}";
+const CAMPAIGN: &str = "  {prefix:<10} {bar:32} {pos:>4}/{len:<4} {msg}";
+const DRAW_HZ: u8 = 15;
+const SPIN: Duration = Duration::from_millis(120);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
