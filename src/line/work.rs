@@ -189,6 +189,8 @@ impl Line {
             StepRecording::Record => {
                 self.steps.insert((id, step.clone()), result);
             }
+            // The same report again brings nothing new (I14).
+            StepRecording::FirstStands if self.step(id, step) == Some(result.as_str()) => {}
             StepRecording::FirstStands | StepRecording::RecordOnly => {
                 self.keep_result(id, token, Some(result));
             }
