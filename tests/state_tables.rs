@@ -2,10 +2,6 @@
 //! shows in review. Nothing here repeats a rule: the outcome is read off the line.
 
 #![expect(
-    clippy::wildcard_imports,
-    reason = "the kit is the vocabulary of these tests"
-)]
-#![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on must fail; the lints know only functions marked as tests"
 )]
@@ -355,9 +351,9 @@ fn r1_to_r12_queue_every_state_and_command() {
         &By::SYSTEM,
         |_| Command::Configure {
             services: [
-                (openai(), settings(1, None)),
                 (service("apollo"), settings(1, None)),
                 (service("instantly"), settings(1, None)),
+                (openai(), settings(2, Some(COOL_DOWN))),
             ]
             .into(),
         },
