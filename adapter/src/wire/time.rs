@@ -4,10 +4,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
 /// Writes a time with exactly six digits after the second.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
 pub(super) fn micros<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
