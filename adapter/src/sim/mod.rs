@@ -1,3 +1,4 @@
 //! Simulated outside services.
 
+pub mod pipeline;
 pub mod vendors;
