@@ -6,6 +6,10 @@
 //!
 //! Lock order, always: gate → sessions → campaigns (by id) → jobs (by id) → journal.
 
+pub mod postgres;
+mod sql;
+pub mod sqlite;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -95,6 +99,9 @@ pub trait Store: Send + Sync + 'static {
     /// Which database this is, to notice a restored, cloned or promoted one (R35).
     async fn identity(&self) -> Result<String>;
 }
+
+/// A clock that a test sets, in place of the database's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
@@ -428,7 +435,10 @@ pub trait Tx: Send {
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>>;
 
     /// Exact counts of all jobs by stage and by their campaigns' class. Never scans jobs.
-    async fn job_totals(&mut self, epoch: Epoch) -> Result<BTreeMap<(JobStage, CampaignClass), u64>>;
+    async fn job_totals(
+        &mut self,
+        epoch: Epoch,
+    ) -> Result<BTreeMap<(JobStage, CampaignClass), u64>>;
 
     /// Adds to campaigns' counts, as deltas that are folded later.
     async fn counts_add(&mut self, deltas: &[(CampaignId, JobStage, i64)]) -> Result<()>;
@@ -475,8 +485,11 @@ pub trait Tx: Send {
     async fn attempts_of(&mut self, job: JobId) -> Result<Vec<AttemptRow>>;
 
     /// The latest attempts of a campaign's jobs that reported an error, newest first.
-    async fn attempts_failed(&mut self, campaign: CampaignId, limit: u32)
-    -> Result<Vec<AttemptRow>>;
+    async fn attempts_failed(
+        &mut self,
+        campaign: CampaignId,
+        limit: u32,
+    ) -> Result<Vec<AttemptRow>>;
 
     /// Adds attempts.
     async fn attempts_insert(&mut self, attempts: &[AttemptRow]) -> Result<()>;

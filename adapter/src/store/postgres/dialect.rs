@@ -1,0 +1,231 @@
+//! Where PostgreSQL differs from SQLite, each with the reason. The rest is `../sql/`.
+
+use andon::Timestamp;
+use chrono::{DateTime, SecondsFormat};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::{Decode, Encode, Type};
+use uuid::Uuid;
+
+use crate::store::sql::{Kind, micros};
+use crate::store::{GateLock, Result};
+
+pub(super) type Db = sqlx::Postgres;
+pub(super) type Connection = sqlx::PgConnection;
+pub(super) type Row = sqlx::postgres::PgRow;
+
+/// READ COMMITTED: each statement after a lock sees what was committed before the lock was given
+/// (I16). R35: a session may have `synchronous_commit` off; a transaction of ours never has. Both in
+/// one message, so that it costs no round trip.
+pub(super) const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SELECT set_config('synchronous_commit', 'on', true) \
+     WHERE current_setting('synchronous_commit') = 'off'";
+
+/// D4: one snapshot for all statements.
+pub(super) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Not `now()`, which stands still from the beginning of a transaction: this is read after locks (R17).
+pub(super) const CLOCK: &str = "SELECT clock_timestamp() AS now";
+
+/// Rows are locked one by one. NO KEY: rows that refer to these may be added meanwhile.
+pub(super) const FOR_UPDATE: &str = " FOR NO KEY UPDATE";
+
+/// Microseconds from 1970 to 2000, where PostgreSQL begins to count.
+const EPOCH: i64 = 946_684_800_000_000;
+
+/// The years 1 to 9999, whose text is the same everywhere. What lies outside is as good as never.
+const FIRST: i64 = -62_135_596_800_000_000;
+const LAST: i64 = 253_402_300_799_999_999;
+
+/// A time as a `timestamptz`; what lies outside the years 1 to 9999 is `-infinity` or `infinity`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Time(pub(super) Timestamp);
+
+impl Type<Db> for Time {
+    fn type_info() -> PgTypeInfo {
+        <DateTime<chrono::Utc> as Type<Db>>::type_info()
+    }
+}
+
+impl Encode<'_, Db> for Time {
+    fn encode_by_ref(&self, buf: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        let counted = match micros(self.0) {
+            ..FIRST => i64::MIN,
+            finite @ FIRST..=LAST => finite - EPOCH,
+            _ => i64::MAX,
+        };
+        <i64 as Encode<Db>>::encode_by_ref(&counted, buf)
+    }
+}
+
+impl<'r> Decode<'r, Db> for Time {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        if value.format() != PgValueFormat::Binary {
+            return Err("a time is read in binary form only".into());
+        }
+        let micros = match <i64 as Decode<Db>>::decode(value)? {
+            infinite @ (i64::MIN | i64::MAX) => infinite,
+            finite => finite.saturating_add(EPOCH),
+        };
+        Ok(Self(Timestamp::from_micros(micros)))
+    }
+}
+
+/// A time inside a set: ISO text, since JSON has no times.
+pub(super) fn json_time(time: Timestamp) -> Value {
+    let text = match micros(time) {
+        ..FIRST => "-infinity".to_owned(),
+        finite @ FIRST..=LAST => DateTime::from_timestamp_micros(finite)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Micros, true),
+        _ => "infinity".to_owned(),
+    };
+    Value::String(text)
+}
+
+/// The rows of a set as the table `r`. One parameter whatever the number of rows, so that the
+/// statement's text, and its plan, stay the same.
+pub(super) fn set(columns: &[(&str, Kind)], parameter: u8) -> String {
+    let mut selected = Vec::new();
+    let mut typed = Vec::new();
+    for (name, kind) in columns {
+        let (selection, type_name) = match kind {
+            Kind::Id => (format!("t.{name}"), "uuid"),
+            Kind::Text => (format!("t.{name}"), "text"),
+            Kind::Int => (format!("t.{name}"), "bigint"),
+            Kind::Time => (format!("t.{name}"), "timestamptz"),
+            Kind::Bytes => (format!("decode(t.{name}, 'hex') AS {name}"), "text"),
+            Kind::Json => (format!("t.{name}::jsonb AS {name}"), "text"),
+        };
+        selected.push(selection);
+        typed.push(format!("{name} {type_name}"));
+    }
+    let (selected, typed) = (selected.join(", "), typed.join(", "));
+    format!("(SELECT {selected} FROM jsonb_to_recordset(${parameter}) AS t({typed})) AS r")
+}
+
+/// A set of ids: an array.
+pub(super) type IdSet = Vec<Uuid>;
+
+pub(super) fn id_set(ids: impl Iterator<Item = u128>) -> IdSet {
+    ids.map(Uuid::from_u128).collect()
+}
+
+/// What follows a column to ask whether it is in a set of ids.
+pub(super) fn in_ids(parameter: u8) -> String {
+    format!("= ANY(${parameter})")
+}
+
+/// A set of texts: an array.
+pub(super) type TextSet = Vec<String>;
+
+pub(super) fn text_set(texts: impl Iterator<Item = String>) -> TextSet {
+    texts.collect()
+}
+
+/// R21: claimable jobs of campaigns `$1`, kinds `$2`, due at `$3`, at most `$4` of each campaign.
+///
+/// Each (campaign, kind, priority) is a range of one index, read from its due end under a lock that
+/// passes over what others hold, and no farther than it has to be: the union is read lazily, level by
+/// level. Nothing is sorted but what was locked.
+pub(super) fn claim_propose(columns: &str) -> String {
+    let level = |priority: u8| {
+        format!(
+            "(SELECT {columns} FROM unnest($2) AS k(kind) CROSS JOIN LATERAL ( \
+                 SELECT {columns} FROM andon_jobs j \
+                 WHERE j.campaign_id = c.id AND j.kind = k.kind AND j.priority = {priority} \
+                   AND j.stage = 'PENDING' AND j.run_at <= $3 \
+                 ORDER BY j.run_at, j.id LIMIT $4 \
+                 FOR NO KEY UPDATE OF j SKIP LOCKED) j \
+             ORDER BY j.run_at, j.id LIMIT $4)"
+        )
+    };
+    let levels = [3, 2, 1, 0].map(level).join(" UNION ALL ");
+    format!(
+        "SELECT {columns} FROM unnest($1) AS c(id) \
+         CROSS JOIN LATERAL (SELECT {columns} FROM ({levels}) AS j LIMIT $4) AS j"
+    )
+}
+
+/// The space of andon's advisory locks ("ando"), and the locks in it.
+const LOCKS: i32 = 0x616e_646f;
+const LOCK_GATE: i32 = 1;
+const LOCK_JOURNAL: i32 = 2;
+const LOCK_FOLD: i32 = 3;
+/// The space of the locks on idempotency keys ("andk").
+const LOCKS_OF_KEYS: i32 = 0x616e_646b;
+
+/// I16: an advisory lock, since a lock on the queue's row starves a pause behind claims, and does not
+/// cover campaigns. In a statement of its own: the next one has a new snapshot.
+pub(super) async fn lock_gate(connection: &mut Connection, lock: GateLock) -> Result<()> {
+    let statement = match lock {
+        GateLock::Shared => "SELECT pg_advisory_xact_lock_shared($1, $2)",
+        GateLock::Exclusive => "SELECT pg_advisory_xact_lock($1, $2)",
+    };
+    advisory(connection, statement, LOCKS, LOCK_GATE).await
+}
+
+/// Numbers of the journal are given out under this lock, which lasts to the commit: entries become
+/// visible in the order of their numbers.
+pub(super) async fn lock_journal(connection: &mut Connection) -> Result<()> {
+    advisory(
+        connection,
+        "SELECT pg_advisory_xact_lock($1, $2)",
+        LOCKS,
+        LOCK_JOURNAL,
+    )
+    .await
+}
+
+/// One fold of counts at a time.
+pub(super) async fn lock_fold(connection: &mut Connection) -> Result<()> {
+    advisory(
+        connection,
+        "SELECT pg_advisory_xact_lock($1, $2)",
+        LOCKS,
+        LOCK_FOLD,
+    )
+    .await
+}
+
+/// One user of an idempotency key at a time. Two keys may share a lock: then one waits for nothing.
+pub(super) async fn lock_key(connection: &mut Connection, key: &str) -> Result<()> {
+    let digest = Sha256::digest(key);
+    let number = i32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    advisory(
+        connection,
+        "SELECT pg_advisory_xact_lock($1, $2)",
+        LOCKS_OF_KEYS,
+        number,
+    )
+    .await
+}
+
+async fn advisory(
+    connection: &mut Connection,
+    statement: &'static str,
+    space: i32,
+    lock: i32,
+) -> Result<()> {
+    sqlx::query(statement)
+        .bind(space)
+        .bind(lock)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The channel of hints.
+pub(super) const CHANNEL: &str = "andon";
+
+/// Sent at the commit; equal notifications of one transaction are sent once.
+pub(super) async fn notify(connection: &mut Connection) -> Result<()> {
+    sqlx::query("SELECT pg_notify($1, '')")
+        .bind(CHANNEL)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

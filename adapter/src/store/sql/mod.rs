@@ -1,0 +1,227 @@
+//! What both SQL stores share and compiles once: errors, and how a set of rows travels.
+//!
+//! The transaction itself, `tx.rs` and its modules beside this file, is one source text that is
+//! compiled twice, as `postgres::tx` and as `sqlite::tx` (ADR 0005). It names the database only by way
+//! of `dialect`.
+
+use andon::{Corrupt, Timestamp};
+use serde_json::Value;
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
+
+use super::{Error, Result};
+
+/// What a column of a set holds: how it travels in JSON, and how each database reads it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// An id: its UUID as text.
+    Id,
+    /// A text.
+    Text,
+    /// A whole number of 64 bits.
+    Int,
+    /// A time: see `dialect::json_time`.
+    Time,
+    /// Bytes, as hexadecimal digits.
+    Bytes,
+    /// JSON, as its text: so that JSON's `null` and no value at all stay apart.
+    Json,
+}
+
+/// A column of a set: its name, and what it holds.
+pub(crate) type Column = (&'static str, Kind);
+
+/// The columns of a set.
+pub(crate) type Columns = &'static [Column];
+
+/// The names of a set's columns, for a list of columns in SQL.
+pub(crate) fn names(columns: &[Column]) -> String {
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+/// A UUID's text.
+pub(crate) fn uuid_text(id: u128) -> Value {
+    Value::String(uuid::Uuid::from_u128(id).hyphenated().to_string())
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> Value {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Value::String(text)
+}
+
+/// The stored text of a value that serialises as one, such as a state.
+pub(crate) fn word<T: serde::Serialize>(value: T) -> Result<String> {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => Ok(text),
+        Ok(other) => Err(Error::Database(format!("{other} is no text").into())),
+        Err(error) => Err(Error::Database(Box::new(error))),
+    }
+}
+
+/// A time as a number of microseconds.
+pub(crate) fn micros(time: Timestamp) -> i64 {
+    time.as_micros()
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(source) => of_database(source),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => Self::Unreachable(Box::new(error)),
+            sqlx::Error::Migrate(source) => Self::from(*source),
+            other => Self::Database(Box::new(other)),
+        }
+    }
+}
+
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+                Self::from(source)
+            }
+            other => Self::Database(Box::new(other)),
+        }
+    }
+}
+
+fn of_database(source: Box<dyn DatabaseError>) -> Error {
+    if let Some(error) = source.try_downcast_ref::<PgDatabaseError>() {
+        let (code, name) = (
+            error.code().to_owned(),
+            error.constraint().map(str::to_owned),
+        );
+        return of_postgres(&code, name, source);
+    }
+    if let Some(error) = source.try_downcast_ref::<SqliteError>() {
+        let code = error.code().and_then(|code| code.parse().ok());
+        let message = error.message().to_owned();
+        return of_sqlite(code.unwrap_or(0), &message, source);
+    }
+    Error::Database(Box::new(sqlx::Error::Database(source)))
+}
+
+/// By SQLSTATE, class first.
+fn of_postgres(code: &str, name: Option<String>, source: Box<dyn DatabaseError>) -> Error {
+    let source = Box::new(sqlx::Error::Database(source));
+    match code {
+        // Serialization failure, deadlock, lock not available.
+        "40001" | "40P01" | "55P03" => Error::Conflict(source),
+        // Undefined table, column, function, schema.
+        "42P01" | "42703" | "42883" | "3F000" => Error::SchemaNotCurrent,
+        // Shutdown or start-up, and a standby: the gate is read and written on the primary only (R35).
+        "57P01" | "57P02" | "57P03" | "25006" => Error::Unreachable(source),
+        _ => match (name, code.get(..2)) {
+            (Some(name), _) => Error::Constraint { name, source },
+            (None, Some("23")) => Error::Constraint {
+                name: code.to_owned(),
+                source,
+            },
+            // Connection exceptions, and resources that are used up.
+            (None, Some("08" | "53")) => Error::Unreachable(source),
+            (None, _) => Error::Database(source),
+        },
+    }
+}
+
+/// By primary result code; SQLite names a constraint in its message only.
+fn of_sqlite(code: i32, message: &str, source: Box<dyn DatabaseError>) -> Error {
+    let source = Box::new(sqlx::Error::Database(source));
+    match code & 0xff {
+        // BUSY, LOCKED.
+        5 | 6 => Error::Conflict(source),
+        // READONLY, IOERR, FULL, CANTOPEN.
+        8 | 10 | 13 | 14 => Error::Unreachable(source),
+        // CONSTRAINT: "CHECK constraint failed: NAME", "UNIQUE constraint failed: COLUMNS", or a
+        // trigger's own "NAME: why".
+        19 => {
+            let name = match message.split_once(" constraint failed: ") {
+                Some((_, name)) => name,
+                None => message.split_once(": ").map_or(message, |(name, _)| name),
+            };
+            Error::Constraint {
+                name: name.to_owned(),
+                source,
+            }
+        }
+        _ if message.starts_with("no such table") || message.starts_with("no such column") => {
+            Error::SchemaNotCurrent
+        }
+        _ => Error::Database(source),
+    }
+}
+
+/// The migrations of a store, kept in a table of their own: an application that shares the database
+/// keeps its own in `_sqlx_migrations`.
+pub(crate) fn migrator(mut migrations: Migrator) -> Migrator {
+    migrations.dangerous_set_table_name("andon_migrations");
+    migrations
+}
+
+/// Applies what is missing, each in a transaction with its entry; answers the names.
+pub(crate) async fn migrate<C: Migrate + Send>(
+    connection: &mut C,
+    migrator: &'static Migrator,
+) -> Result<Vec<String>> {
+    connection.ensure_migrations_table(&migrator.table_name).await?;
+    let missing = missing(connection, migrator).await?;
+    for migration in &missing {
+        connection.apply(&migrator.table_name, migration).await?;
+    }
+    Ok(missing.into_iter().map(name).collect())
+}
+
+/// Refuses unless exactly the known migrations are applied.
+pub(crate) async fn check<C: Migrate + Send>(
+    connection: &mut C,
+    migrator: &'static Migrator,
+) -> Result<()> {
+    match missing(connection, migrator).await?.as_slice() {
+        [] => Ok(()),
+        [_, ..] => Err(Error::SchemaNotCurrent),
+    }
+}
+
+/// The known migrations that are not applied. One that is applied and not known, or altered since, is
+/// a newer program's: no state is read from such a schema.
+async fn missing<C: Migrate + Send>(
+    connection: &mut C,
+    migrator: &'static Migrator,
+) -> Result<Vec<&'static Migration>> {
+    let applied = connection.list_applied_migrations(&migrator.table_name).await?;
+    for one in &applied {
+        let known = migrator.iter().find(|known| known.version == one.version);
+        if known.is_none_or(|known| known.checksum != one.checksum) {
+            return Err(Error::SchemaNotCurrent);
+        }
+    }
+    Ok(migrator
+        .iter()
+        .filter(|known| !applied.iter().any(|one| one.version == known.version))
+        .collect())
+}
+
+/// As its file is named.
+fn name(migration: &Migration) -> String {
+    format!("{:04}_{}", migration.version, migration.description.replace(' ', "_"))
+}
+
+/// Stored data that cannot be.
+pub(crate) fn corrupt(row: impl Into<String>, problem: impl Into<String>) -> Error {
+    Error::Corrupt(Corrupt::new(row, problem))
+}
