@@ -68,7 +68,7 @@ use crate::session::Session;
 use crate::time::Timestamp;
 use crate::work::Attempt;
 
-pub use check::{Step, Violation};
+pub use check::{Check, INVARIANTS, Step, Violation};
 pub use command::{
     Beat, Command, EndingReply, Enqueued, Error, Lease, NewJob, Outcome, Payload, Thing,
 };

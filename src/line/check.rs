@@ -3,6 +3,9 @@
 //! Written apart from the code that decides: an expectation here is worked out from the rule's words,
 //! so that the two can disagree.
 
+mod steps;
+
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,14 +14,11 @@ use super::{Command, Error, Line, Outcome};
 use crate::breaker::{AnyBreaker, BreakerRecord, CircuitState, Hold};
 use crate::campaign::{AnyCampaign, CampaignStage, CampaignStatus, Intake, JobCounts};
 use crate::cause::CauseChain;
-use crate::event::Recording;
-use crate::gate::{CallOutcome, Resume};
-use crate::ids::{CampaignId, JobId, ServiceName, Token, Version};
+use crate::ids::{CampaignId, Token};
 use crate::job::{AnyJob, JobStage, JobStatus};
 use crate::journal::Ledger;
-use crate::queue::{QueueRecord, QueueState};
+use crate::queue::QueueState;
 use crate::time::Timestamp;
-use crate::work::Ending;
 
 /// A rule that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,21 +66,96 @@ fn is_final(stage: CampaignStage) -> bool {
     }
 }
 
+/// What an invariant is about.
+#[derive(Debug, Clone, Copy)]
+pub enum Check {
+    /// A state.
+    State(fn(&Line) -> Result<(), Violation>),
+    /// A step, from the line before it to the line after it.
+    Step(fn(&Line, Step<'_>, &Line) -> Result<(), Violation>),
+}
+
+/// The invariants by their ids, for those that check each on its own. I16 is about sequences of steps.
+pub const INVARIANTS: &[(&str, Check)] = &[
+    ("I1", Check::State(i1_active_means_every_breaker_closed)),
+    ("I2", Check::State(i2_a_breaker_stops_everything)),
+    ("I3", Check::State(i3_a_paused_job_pauses_its_campaign)),
+    ("I4", Check::State(i4_a_paused_campaign_pauses_its_jobs)),
+    ("I5", Check::Step(steps::i5_only_resume_resumes)),
+    (
+        "I6",
+        Check::Step(steps::i6_resume_needs_every_breaker_closed),
+    ),
+    ("I7", Check::Step(steps::i7_reset_changes_one_breaker)),
+    ("I8", Check::Step(steps::i8_nothing_starts_while_paused)),
+    ("I9", Check::State(i9_one_good_token)),
+    ("I9", Check::Step(steps::i9_tokens_grow_and_end_once)),
+    ("I10", Check::Step(steps::i10_final_stages_stay)),
+    ("I11", Check::State(i11_counts_are_right)),
+    ("I11", Check::Step(steps::i11_jobs_are_conserved)),
+    ("I12", Check::State(i12_marks_are_not_of_the_future)),
+    ("I12", Check::Step(steps::i12_the_epoch_counts_resumes)),
+    ("I13", Check::State(i13_paused_has_a_cause)),
+    (
+        "I14",
+        Check::Step(steps::i14_a_report_repeated_changes_nothing),
+    ),
+    ("I15", Check::Step(steps::i15_the_journal_gives_the_state)),
+    (
+        "I17",
+        Check::Step(steps::i17_a_live_session_keeps_what_it_holds),
+    ),
+    ("I17", Check::Step(steps::i17_recorded_steps_are_given)),
+    (
+        "I18",
+        Check::Step(steps::i18_reports_change_breakers_by_the_rules),
+    ),
+    ("I19", Check::Step(steps::i19_a_pause_takes_no_lease)),
+    ("I19", Check::Step(steps::i19_a_pause_drops_no_result)),
+    ("I20", Check::State(i20_held_means_open)),
+    (
+        "I20",
+        Check::Step(steps::i20_a_closed_breaker_is_below_its_threshold),
+    ),
+    ("R27", Check::State(r27_nothing_is_left_to_settle)),
+    (
+        "R31",
+        Check::Step(steps::r31_the_version_counts_gate_changes),
+    ),
+];
+
 impl Line {
-    /// Checks the invariants that are about one state: I1 to I4, I9, I11, I12, I13, I20, and that no
-    /// campaign was left unsettled (R27).
+    /// Checks every invariant that is about one state.
     ///
     /// # Errors
     /// The first one that does not hold.
-    pub fn check(&self) -> Checked {
-        self.check_gate()?;
-        for campaign in self.campaigns() {
-            self.check_campaign(campaign)?;
+    pub fn check(&self) -> Result<(), Violation> {
+        INVARIANTS.iter().try_for_each(|(_, check)| match check {
+            Check::State(check) => check(self),
+            Check::Step(_) => Ok(()),
+        })
+    }
+
+    /// Checks every invariant that is about a step from `before` to this line.
+    ///
+    /// # Errors
+    /// The first one that does not hold.
+    pub fn check_step(&self, before: &Self, step: Step<'_>) -> Result<(), Violation> {
+        INVARIANTS.iter().try_for_each(|(_, check)| match check {
+            Check::State(_) => Ok(()),
+            Check::Step(check) => check(before, step, self),
+        })
+    }
+
+    /// R32, I15: folds the journal from the start, and names the first difference to what is stored;
+    /// none if they agree. The journal must not have been drained.
+    pub fn audit(&self) -> Option<String> {
+        let mut folded = Ledger::default();
+        for entry in &self.journal {
+            folded.fold(entry);
         }
-        for job in self.jobs() {
-            self.check_job(job)?;
-        }
-        self.check_counts()
+        let campaigns: Vec<AnyCampaign> = self.campaigns().cloned().collect();
+        folded.first_difference(self.gate(), &campaigns)
     }
 
     fn breakers(&self) -> Vec<BreakerRecord> {
@@ -97,80 +172,75 @@ impl Line {
         self.gate().queue().state() == QueueState::Paused
     }
 
-    fn check_gate(&self) -> Checked {
-        for breaker in self.breakers() {
-            let is_closed = breaker.state == CircuitState::Closed;
-            holds("I1", self.is_paused() || is_closed, || {
-                format!("ACTIVE with breaker {} {}", breaker.service, breaker.state)
-            })?;
-            let is_open = breaker.state == CircuitState::Open;
-            holds("I20", breaker.hold == Hold::Free || is_open, || {
-                format!("breaker {} is {} and held", breaker.service, breaker.state)
-            })?;
-        }
-        let chain = CauseChain::of_queue(self.gate());
-        holds("I13", self.is_paused() != chain.is_empty(), || {
-            format!("queue {}, causes: {chain}", self.gate().queue().state())
-        })
+    fn is_campaign_paused(&self, id: CampaignId) -> bool {
+        self.campaign_status(id) == Some(CampaignStatus::Paused)
     }
+}
 
-    fn check_campaign(&self, campaign: &AnyCampaign) -> Checked {
-        let (id, status) = (campaign.id(), campaign.status(self.gate()));
-        let is_running = status == CampaignStatus::Running;
-        holds("I2", self.is_every_breaker_closed() || !is_running, || {
-            format!("campaign {id} is RUNNING with a breaker that is not CLOSED")
+fn i1_active_means_every_breaker_closed(line: &Line) -> Checked {
+    for breaker in line.breakers() {
+        let is_closed = breaker.state == CircuitState::Closed;
+        holds("I1", line.is_paused() || is_closed, || {
+            format!("ACTIVE with breaker {} {}", breaker.service, breaker.state)
         })?;
-        let marked = campaign.mark().map(|mark| mark.epoch);
-        holds("I12", marked <= Some(self.gate().epoch()), || {
-            format!("campaign {id} has a mark of epoch {marked:?}")
-        })?;
-        let chain = CauseChain::of_campaign(self.gate(), campaign);
-        let is_paused = status == CampaignStatus::Paused;
-        holds("I13", is_paused != chain.is_empty(), || {
-            format!("campaign {id} is {status}, causes: {chain}")
-        })?;
-        let jobs = self.job_counts(id);
-        let is_to_settle = campaign.stage() == CampaignStage::Running
-            && campaign.intake() == Intake::Closed
-            && jobs.total() > 0
-            && jobs.unfinished() == 0;
-        holds("R27", !is_to_settle, || {
-            format!("campaign {id} is not settled, all its jobs are final")
-        })
     }
+    Ok(())
+}
 
-    fn check_job(&self, job: &AnyJob) -> Checked {
-        let id = job.id();
-        let Some(campaign) = self.campaign(job.campaign()) else {
-            return holds("I11", false, || format!("job {id} has no campaign"));
-        };
-        let status = job.status(self.gate(), campaign);
-        let is_campaign_paused = campaign.status(self.gate()) == CampaignStatus::Paused;
-        let is_going = matches!(status, JobStatus::Pending | JobStatus::Processing)
-            && campaign.stage() == CampaignStage::Running;
-        holds("I2", self.is_every_breaker_closed() || !is_going, || {
-            format!("job {id} is {status} with a breaker that is not CLOSED")
+fn i2_a_breaker_stops_everything(line: &Line) -> Checked {
+    if line.is_every_breaker_closed() {
+        return Ok(());
+    }
+    for campaign in line.campaigns() {
+        let status = campaign.status(line.gate());
+        holds("I2", status != CampaignStatus::Running, || {
+            format!(
+                "campaign {} runs while a breaker is not CLOSED",
+                campaign.id()
+            )
         })?;
-        let marked = job.mark().map(|mark| mark.epoch);
-        let is_marked = marked == Some(self.gate().epoch());
-        let is_paused_by_itself = is_marked && is_unfinished(status);
-        holds("I3", !is_paused_by_itself || is_campaign_paused, || {
-            format!("job {id} is paused by itself, its campaign is not PAUSED")
+    }
+    for job in line.jobs() {
+        let stage = line.campaign(job.campaign()).map(AnyCampaign::stage);
+        let is_going = matches!(
+            line.job_status(job.id()),
+            Some(JobStatus::Pending | JobStatus::Processing)
+        );
+        let is_running = stage == Some(CampaignStage::Running);
+        holds("I2", !(is_going && is_running), || {
+            format!("job {} goes on while a breaker is not CLOSED", job.id())
         })?;
-        let is_final = job.stage().is_final();
-        let is_paused = status == JobStatus::Paused;
-        holds("I4", !is_campaign_paused || is_final || is_paused, || {
-            format!("job {id} is {status}, its campaign PAUSED")
+    }
+    Ok(())
+}
+
+fn i3_a_paused_job_pauses_its_campaign(line: &Line) -> Checked {
+    for job in line.jobs() {
+        let is_marked = job.mark().map(|mark| mark.epoch) == Some(line.gate().epoch());
+        let is_open = line.job_status(job.id()).is_some_and(is_unfinished);
+        let is_campaign_paused = line.is_campaign_paused(job.campaign());
+        holds("I3", !(is_marked && is_open) || is_campaign_paused, || {
+            format!("job {} is paused by itself, its campaign is not", job.id())
         })?;
-        holds("I12", marked <= Some(self.gate().epoch()), || {
-            format!("job {id} has a mark of epoch {marked:?}")
+    }
+    Ok(())
+}
+
+fn i4_a_paused_campaign_pauses_its_jobs(line: &Line) -> Checked {
+    for job in line.jobs() {
+        let is_bound = line.is_campaign_paused(job.campaign()) && !job.stage().is_final();
+        let status = line.job_status(job.id());
+        holds("I4", !is_bound || status == Some(JobStatus::Paused), || {
+            format!("job {} is {status:?}, its campaign PAUSED", job.id())
         })?;
-        let chain = CauseChain::of_job(self.gate(), campaign, job);
-        holds("I13", is_paused != chain.is_empty(), || {
-            format!("job {id} is {status}, causes: {chain}")
-        })?;
-        let token = job.token();
-        let has_ending = self
+    }
+    Ok(())
+}
+
+fn i9_one_good_token(line: &Line) -> Checked {
+    for job in line.jobs() {
+        let (id, token) = (job.id(), job.token());
+        let has_ending = line
             .attempt(id, token)
             .is_some_and(|attempt| attempt.ending.is_some());
         holds("I9", !(has_ending && job.is_token_good()), || {
@@ -179,554 +249,84 @@ impl Line {
         let is_held = job.stage() == JobStage::Processing;
         holds("I9", !is_held || token > Token::NONE, || {
             format!("job {id} is PROCESSING without a token")
+        })?;
+    }
+    Ok(())
+}
+
+fn i11_counts_are_right(line: &Line) -> Checked {
+    let mut counted: BTreeMap<CampaignId, JobCounts> = BTreeMap::new();
+    for job in line.jobs() {
+        let campaign = job.campaign();
+        holds("I11", line.campaign(campaign).is_some(), || {
+            format!("job {} has no campaign", job.id())
+        })?;
+        let counts = counted.entry(campaign).or_default();
+        *counts = counts.with(job.stage());
+    }
+    for campaign in line.campaigns() {
+        let id = campaign.id();
+        let (counted, kept) = (counted.remove(&id).unwrap_or_default(), line.job_counts(id));
+        holds("I11", counted == kept, || {
+            format!("campaign {id} has {counted:?}, counted as {kept:?}")
+        })?;
+    }
+    Ok(())
+}
+
+fn i12_marks_are_not_of_the_future(line: &Line) -> Checked {
+    let epoch = Some(line.gate().epoch());
+    let campaigns = line.campaigns().map(AnyCampaign::mark);
+    for mark in campaigns.chain(line.jobs().map(AnyJob::mark)) {
+        holds("I12", mark.map(|mark| mark.epoch) <= epoch, || {
+            format!("a mark is of the future: {mark:?}")
+        })?;
+    }
+    Ok(())
+}
+
+fn i13_paused_has_a_cause(line: &Line) -> Checked {
+    let check = |what: String, is_paused: bool, chain: CauseChain| {
+        holds("I13", is_paused != chain.is_empty(), || {
+            format!("{what}: paused {is_paused}, causes: {chain}")
         })
-    }
-
-    fn check_counts(&self) -> Checked {
-        for campaign in self.campaigns() {
-            let id = campaign.id();
-            let counted = self
-                .jobs()
-                .filter(|job| job.campaign() == id)
-                .fold(JobCounts::default(), |counts, job| counts.with(job.stage()));
-            let kept = self.job_counts(id);
-            holds("I11", counted == kept, || {
-                format!("campaign {id} has {counted:?}, counted as {kept:?}")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Checks the invariants that are about a step from `before` to this line: I5 to I12, I14, I15 and
-    /// I17 to I20.
-    ///
-    /// # Errors
-    /// The first one that does not hold.
-    pub fn check_step(&self, before: &Self, step: Step<'_>) -> Checked {
-        i5_only_resume_resumes(before, step, self)?;
-        i6_resume_needs_every_breaker_closed(before, step, self)?;
-        i7_reset_changes_one_breaker(before, step, self)?;
-        i8_nothing_starts_while_paused(before, self)?;
-        i9_tokens_grow_and_end_once(before, self)?;
-        i10_final_stages_stay(before, step, self)?;
-        i11_jobs_are_conserved(before, step, self)?;
-        i12_the_epoch_counts_resumes(before, step, self)?;
-        i14_a_report_repeated_changes_nothing(step, self)?;
-        i15_the_journal_gives_the_state(before, self)?;
-        i17_a_live_session_keeps_what_it_holds(before, step, self)?;
-        i18_reports_change_breakers_by_the_rules(before, step, self)?;
-        i19_a_pause_takes_and_drops_nothing(before, step, self)?;
-        i20_a_closed_breaker_is_below_its_threshold(before, step, self)
-    }
-}
-
-fn i5_only_resume_resumes(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let is_resume = matches!(step.command, Command::Resume { .. });
-    let is_queue_resumed = before.is_paused() && !after.is_paused();
-    holds("I5", is_resume || !is_queue_resumed, || {
-        format!("the queue was resumed by {:?}", step.command)
-    })?;
-    for campaign in before.campaigns() {
+    };
+    let gate = line.gate();
+    check("queue".into(), line.is_paused(), CauseChain::of_queue(gate))?;
+    for campaign in line.campaigns() {
         let id = campaign.id();
-        let was_paused = before.campaign_status(id) == Some(CampaignStatus::Paused);
-        let is_running = after.campaign_status(id) == Some(CampaignStatus::Running);
-        holds("I5", is_resume || !(was_paused && is_running), || {
-            format!("campaign {id} was resumed by {:?}", step.command)
-        })?;
+        let chain = CauseChain::of_campaign(gate, campaign);
+        check(format!("campaign {id}"), line.is_campaign_paused(id), chain)?;
     }
-    for job in before.jobs() {
+    for job in line.jobs() {
         let id = job.id();
-        let was_paused = before.job_status(id) == Some(JobStatus::Paused);
-        let is_going = matches!(
-            after.job_status(id),
-            Some(JobStatus::Pending | JobStatus::Processing)
-        );
-        holds("I5", is_resume || !(was_paused && is_going), || {
-            format!("job {id} was resumed by {:?}", step.command)
+        let is_paused = line.job_status(id) == Some(JobStatus::Paused);
+        let chain = line.job_causes(id).unwrap_or_default();
+        check(format!("job {id}"), is_paused, chain)?;
+    }
+    Ok(())
+}
+
+fn i20_held_means_open(line: &Line) -> Checked {
+    for breaker in line.breakers() {
+        let is_open = breaker.state == CircuitState::Open;
+        holds("I20", breaker.hold == Hold::Free || is_open, || {
+            format!("breaker {} is {} and held", breaker.service, breaker.state)
         })?;
     }
     Ok(())
 }
 
-fn is_effective_resume(step: Step<'_>) -> bool {
-    matches!(step.command, Command::Resume { .. })
-        && *step.answer == Ok(Outcome::Resumed(Resume::Resumed))
-}
-
-fn i6_resume_needs_every_breaker_closed(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let is_effective = is_effective_resume(step) || before.gate().epoch() != after.gate().epoch();
-    holds(
-        "I6",
-        !is_effective || before.is_every_breaker_closed(),
-        || "a resume took effect while a breaker was not CLOSED".into(),
-    )
-}
-
-fn i7_reset_changes_one_breaker(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let Command::ResetBreaker { service } = step.command else {
-        return Ok(());
-    };
-    let others = |line: &Line| -> Vec<BreakerRecord> {
-        let mut breakers = line.breakers();
-        breakers.retain(|breaker| breaker.service != *service);
-        breakers
-    };
-    let queue = |line: &Line| QueueRecord {
-        version: Version::ZERO,
-        last_seen: Timestamp::from_micros(0),
-        ..line.gate().queue().record()
-    };
-    let is_same = others(before) == others(after)
-        && queue(before) == queue(after)
-        && before.ledger.campaigns == after.ledger.campaigns
-        && before.jobs == after.jobs
-        && before.records == after.records
-        && before.steps == after.steps
-        && before.sessions == after.sessions;
-    holds("I7", is_same, || {
-        format!("the reset of {service} changed something else")
-    })
-}
-
-fn i8_nothing_starts_while_paused(before: &Line, after: &Line) -> Checked {
-    let is_open = !before.is_paused() && before.is_every_breaker_closed();
-    for job in after.jobs() {
-        let (id, campaign) = (job.id(), job.campaign());
-        let claimed = before.job(id).map(AnyJob::token) < Some(job.token());
-        let is_claimed = claimed && job.token() > Token::NONE;
-        let was_running = before.campaign_status(campaign) == Some(CampaignStatus::Running);
-        holds("I8", !is_claimed || (is_open && was_running), || {
-            format!("job {id} was claimed while paused")
-        })?;
-    }
-    for campaign in after.campaigns() {
-        let id = campaign.id();
-        let was_created =
-            before.campaign(id).map(AnyCampaign::stage) == Some(CampaignStage::Created);
-        let is_started = was_created && campaign.stage() == CampaignStage::Running;
-        holds("I8", !is_started || is_open, || {
-            format!("campaign {id} was started while the queue was paused")
+fn r27_nothing_is_left_to_settle(line: &Line) -> Checked {
+    for campaign in line.campaigns() {
+        let jobs = line.job_counts(campaign.id());
+        let is_left = campaign.stage() == CampaignStage::Running
+            && campaign.intake() == Intake::Closed
+            && jobs.total() > 0
+            && jobs.unfinished() == 0;
+        holds("R27", !is_left, || {
+            format!("campaign {} has only final jobs, and runs", campaign.id())
         })?;
     }
     Ok(())
-}
-
-fn i9_tokens_grow_and_end_once(before: &Line, after: &Line) -> Checked {
-    for job in before.jobs() {
-        let (id, token) = (job.id(), job.token());
-        let Some(now) = after.job(id) else { continue };
-        holds("I9", now.token() >= token, || {
-            format!("the token of job {id} fell from {token} to {}", now.token())
-        })?;
-    }
-    for ((job, token), record) in &before.records {
-        let Some(ending) = record.facts.ending else {
-            continue;
-        };
-        let now = after.records.get(&(*job, *token));
-        let is_same = now.is_none_or(|now| now.facts.ending == Some(ending));
-        holds("I9", is_same, || {
-            format!("token {token} of job {job} was ended a second time")
-        })?;
-    }
-    Ok(())
-}
-
-fn i10_final_stages_stay(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let retried = match step.command {
-        Command::RetryJob { job } => Some(*job),
-        _ => None,
-    };
-    for job in before.jobs() {
-        let stays = after
-            .job(job.id())
-            .is_none_or(|now| now.stage() == job.stage());
-        let may_change = !job.stage().is_final() || retried == Some(job.id());
-        holds("I10", stays || may_change, || {
-            format!("job {} was {} and is not any more", job.id(), job.stage())
-        })?;
-    }
-    let reopened = retried.and_then(|id| before.job(id)).map(AnyJob::campaign);
-    for campaign in before.campaigns() {
-        let stays = after
-            .campaign(campaign.id())
-            .is_some_and(|now| now.stage() == campaign.stage());
-        let may_change = !is_final(campaign.stage()) || reopened == Some(campaign.id());
-        holds("I10", stays || may_change, || {
-            format!("campaign {} was {}", campaign.id(), campaign.stage())
-        })?;
-    }
-    Ok(())
-}
-
-fn i11_jobs_are_conserved(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let deleted = match step.command {
-        Command::DeleteCampaign { campaign } => Some(*campaign),
-        _ => None,
-    };
-    for job in before.jobs() {
-        let is_there = after
-            .job(job.id())
-            .is_some_and(|now| now.campaign() == job.campaign());
-        holds("I11", is_there || deleted == Some(job.campaign()), || {
-            format!("job {} has vanished", job.id())
-        })?;
-    }
-    let may_add = matches!(step.command, Command::Enqueue { .. } | Command::End { .. });
-    for job in after.jobs() {
-        let is_new = before.job(job.id()).is_none();
-        holds("I11", !is_new || (may_add && step.answer.is_ok()), || {
-            format!("job {} came from nowhere", job.id())
-        })?;
-    }
-    Ok(())
-}
-
-fn i12_the_epoch_counts_resumes(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let by = u64::from(is_effective_resume(step));
-    let (was, is) = (before.gate().epoch().get(), after.gate().epoch().get());
-    holds("I12", was.checked_add(by) == Some(is), || {
-        format!("the epoch went from {was} to {is} at {:?}", step.command)
-    })
-}
-
-/// I14 for what needs no idempotency key: a report is known by its token and number, its fingerprint
-/// or its step.
-fn i14_a_report_repeated_changes_nothing(step: Step<'_>, after: &Line) -> Checked {
-    let is_report = matches!(
-        step.command,
-        Command::CallReport { .. } | Command::RecordStep { .. } | Command::End { .. }
-    );
-    if !is_report || step.answer.is_err() {
-        return Ok(());
-    }
-    let mut again = after.clone();
-    let _answer = again.execute(&crate::event::By::SYSTEM, step.command.clone(), step.now);
-    holds("I14", again == *after, || {
-        format!(
-            "the same report again changed something: {:?}",
-            step.command
-        )
-    })
-}
-
-fn i15_the_journal_gives_the_state(before: &Line, after: &Line) -> Checked {
-    let Some(entries) = after.journal.strip_prefix(before.journal.as_slice()) else {
-        return holds("R31", false, || "the journal was rewritten".into());
-    };
-    let mut folded = before.ledger.clone();
-    for entry in entries {
-        folded.fold(entry);
-    }
-    let campaigns: Vec<AnyCampaign> = after.campaigns().cloned().collect();
-    match folded.first_difference(after.gate(), &campaigns) {
-        Some(difference) => holds("I15", false, || difference),
-        None => Ok(()),
-    }?;
-    let is_gate_changed = entries
-        .iter()
-        .any(|entry| entry.event.recording() == Recording::GateChange);
-    let (was, is) = (before.gate().version().get(), after.gate().version().get());
-    let moves = u64::from(is_gate_changed);
-    holds("R31", was.checked_add(moves) == Some(is), || {
-        format!("the version went from {was} to {is}")
-    })
-}
-
-fn i17_a_live_session_keeps_what_it_holds(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    let now = before.gate().now(step.now);
-    for job in before.jobs() {
-        let Some(holder) = job.holder() else { continue };
-        let is_kept = after
-            .job(job.id())
-            .is_some_and(|now| now.holder() == Some(holder));
-        let ended_it = match step.command {
-            Command::End {
-                job: ended, token, ..
-            } => *ended == job.id() && *token == job.token(),
-            Command::Deregister { session } => *session == holder,
-            _ => false,
-        };
-        let was_dead = before
-            .sessions
-            .get(&holder)
-            .is_none_or(|session| session.dead(now).is_some());
-        holds("I17", is_kept || ended_it || was_dead, || {
-            format!("job {} was taken from a live session", job.id())
-        })?;
-        // A session that has lost a lease stays dead: two never hold one job.
-        let is_alive = after
-            .sessions
-            .get(&holder)
-            .is_some_and(|session| session.ended_at.is_none());
-        holds("I17", is_kept || ended_it || !is_alive, || {
-            format!("the session that held job {} may come back", job.id())
-        })?;
-    }
-    for (key, result) in &before.steps {
-        let is_same = after.steps.get(key) == Some(result);
-        let is_deleted = !after.jobs.contains_key(&key.0);
-        holds("I17", is_same || is_deleted, || {
-            format!("the result of step {} was lost", key.1)
-        })?;
-    }
-    Ok(())
-}
-
-/// What the breaker part of a report is about: service, outcome, version, and whether it is judged.
-struct BreakerPart<'a> {
-    service: &'a ServiceName,
-    outcome: &'a CallOutcome,
-    version: Option<Version>,
-    is_judged: bool,
-}
-
-/// Works out from the rules whether a command's breaker part is judged (R16, R22).
-fn breaker_part<'a>(before: &Line, command: &'a Command) -> Option<BreakerPart<'a>> {
-    let is_known = |job: &JobId, token: &Token, call| {
-        before
-            .attempt(*job, *token)
-            .is_some_and(|attempt| attempt.verdicts.contains_key(call))
-    };
-    match command {
-        Command::Report {
-            service,
-            outcome,
-            version,
-        } => Some(BreakerPart {
-            service,
-            outcome,
-            version: *version,
-            is_judged: true,
-        }),
-        Command::CallReport {
-            job,
-            token,
-            call,
-            service,
-            outcome,
-            version,
-        } => {
-            let is_lost = !is_token_current(before, *job, *token);
-            let is_success = *outcome == CallOutcome::Success;
-            Some(BreakerPart {
-                service,
-                outcome,
-                version: *version,
-                is_judged: !(is_known(job, token, call) || is_lost && is_success),
-            })
-        }
-        Command::End {
-            job,
-            token,
-            ending: Ending::FailService { report, call, .. },
-            fingerprint,
-            ..
-        } => {
-            let is_replay = before
-                .attempt(*job, *token)
-                .is_some_and(|attempt| attempt.ending == Some(*fingerprint));
-            Some(BreakerPart {
-                service: &report.service,
-                outcome: &report.outcome,
-                version: report.version,
-                is_judged: !is_known(job, token, call) && !is_replay,
-            })
-        }
-        _ => None,
-    }
-}
-
-/// Whether the token is good for an ending: current, not ended, its job not final by status (R22).
-fn is_token_current(line: &Line, job: JobId, token: Token) -> bool {
-    let Some(facts) = line.job(job) else {
-        return false;
-    };
-    let is_ended = line
-        .attempt(job, token)
-        .is_some_and(|attempt| attempt.ending.is_some());
-    let is_good = match facts.record().session {
-        Some(_) => line.job_status(job).is_some_and(is_unfinished),
-        None => false,
-    };
-    facts.token() == token && !is_ended && is_good
-}
-
-fn i18_reports_change_breakers_by_the_rules(
-    before: &Line,
-    step: Step<'_>,
-    after: &Line,
-) -> Checked {
-    let Some(judged) = breaker_part(before, step.command) else {
-        return Ok(());
-    };
-    for was in before.breakers() {
-        let Ok(is) = after.gate().breaker(&was.service) else {
-            return holds("I18", false, || format!("breaker {} is gone", was.service));
-        };
-        let is = is.record();
-        let counts = judged.is_judged && was.service == *judged.service && step.answer.is_ok();
-        let expected = if counts {
-            expected_breaker(&was, &judged, before.gate().version())
-        } else {
-            (was.state, was.failure_count)
-        };
-        let is_moved = was.state != is.state;
-        let is_since_moved = was.since != is.since;
-        let is_right = (is.state, is.failure_count) == expected && is_moved == is_since_moved;
-        holds("I18", is_right, || {
-            format!(
-                "breaker {} went from {was:?} to {is:?} at {:?}",
-                was.service, step.command
-            )
-        })?;
-    }
-    Ok(())
-}
-
-/// R13, R14, R16 in their own words: state and count after a report.
-fn expected_breaker(
-    was: &BreakerRecord,
-    judged: &BreakerPart<'_>,
-    line: Version,
-) -> (CircuitState, u32) {
-    let version = judged.version.filter(|version| *version <= line);
-    let is_success = *judged.outcome == CallOutcome::Success;
-    let counts = match version {
-        Some(version) => version >= was.since,
-        None => !is_success,
-    };
-    let unchanged = (was.state, was.failure_count);
-    if !counts {
-        return unchanged;
-    }
-    match (was.state, is_success) {
-        (CircuitState::Closed | CircuitState::HalfOpen, true) => (CircuitState::Closed, 0),
-        (CircuitState::Open, _) => unchanged,
-        (CircuitState::Closed, false) => {
-            let count = was.failure_count.saturating_add(1);
-            if count >= was.settings.threshold() {
-                (CircuitState::Open, count)
-            } else {
-                (CircuitState::Closed, count)
-            }
-        }
-        (CircuitState::HalfOpen, false) => {
-            (CircuitState::Open, was.failure_count.saturating_add(1))
-        }
-    }
-}
-
-/// The jobs and campaigns whose leases a command may end or give; all others keep theirs.
-fn may_move(step: Step<'_>, job: JobId, campaign: CampaignId) -> bool {
-    match step.command {
-        Command::End { job: named, .. }
-        | Command::CancelJob { job: named }
-        | Command::ClaimJob { job: named, .. } => *named == job,
-        Command::DeleteCampaign { campaign: named } => *named == campaign,
-        // A retry sweeps the session that it finds dead.
-        Command::RetryJob { .. }
-        | Command::Claim { .. }
-        | Command::Sweep
-        | Command::Deregister { .. } => true,
-        Command::Configure { .. }
-        | Command::OpenBreaker { .. }
-        | Command::ResetBreaker { .. }
-        | Command::Report { .. }
-        | Command::Tick
-        | Command::PauseQueue
-        | Command::DatabaseChanged { .. }
-        | Command::Resume { .. }
-        | Command::CreateCampaign { .. }
-        | Command::StartCampaign { .. }
-        | Command::PauseCampaign { .. }
-        | Command::CloseCampaign { .. }
-        | Command::CancelCampaign { .. }
-        | Command::SettleCampaign { .. }
-        | Command::Enqueue { .. }
-        | Command::PauseJob { .. }
-        | Command::Register { .. }
-        | Command::Heartbeat { .. }
-        | Command::CallReport { .. }
-        | Command::RecordStep { .. } => false,
-    }
-}
-
-fn i19_a_pause_takes_and_drops_nothing(before: &Line, step: Step<'_>, after: &Line) -> Checked {
-    for job in before.jobs() {
-        let id = job.id();
-        let facts = |job: &AnyJob| (job.stage(), job.token(), job.holder(), job.attempt());
-        let is_same = after.job(id).is_some_and(|now| facts(now) == facts(job));
-        holds("I19", is_same || may_move(step, id, job.campaign()), || {
-            format!("job {id} was moved by {:?}", step.command)
-        })?;
-    }
-    for (key, record) in &before.records {
-        let Some(now) = after.records.get(key) else {
-            let is_deleted = !after.jobs.contains_key(&key.0);
-            holds("I19", is_deleted, || {
-                format!("the record of {key:?} is gone")
-            })?;
-            continue;
-        };
-        let is_kept = record.kept.is_subset(&now.kept)
-            && (record.result.is_none() || record.result == now.result);
-        holds("I19", is_kept, || {
-            format!("a result of {key:?} was dropped")
-        })?;
-    }
-    let (
-        Command::End {
-            job,
-            token,
-            result: Some(result),
-            ..
-        },
-        Ok(_),
-    ) = (step.command, step.answer)
-    else {
-        return Ok(());
-    };
-    let is_there = after.result(*job, *token) == Some(result.as_str())
-        || after.kept(*job, *token).any(|kept| kept == result);
-    holds("I19", is_there, || {
-        format!("the result of job {job} was dropped")
-    })
-}
-
-fn i20_a_closed_breaker_is_below_its_threshold(
-    before: &Line,
-    step: Step<'_>,
-    after: &Line,
-) -> Checked {
-    let is_over = |breaker: &BreakerRecord| {
-        breaker.state == CircuitState::Closed
-            && breaker.failure_count >= breaker.settings.threshold()
-    };
-    let is_configuring = matches!(step.command, Command::Configure { .. });
-    for breaker in after.breakers() {
-        let was_over = before
-            .breakers()
-            .iter()
-            .any(|was| was.service == breaker.service && is_over(was));
-        holds(
-            "I20",
-            !is_over(&breaker) || was_over || is_configuring,
-            || format!("breaker {} is CLOSED at its threshold", breaker.service),
-        )?;
-    }
-    Ok(())
-}
-
-impl Line {
-    /// R32, I15: folds the journal from the start, and names the first difference to what is stored;
-    /// none if they agree. The journal must not have been drained.
-    pub fn audit(&self) -> Option<String> {
-        let mut folded = Ledger::default();
-        for entry in &self.journal {
-            folded.fold(entry);
-        }
-        let campaigns: Vec<AnyCampaign> = self.campaigns().cloned().collect();
-        folded.first_difference(self.gate(), &campaigns)
-    }
 }
