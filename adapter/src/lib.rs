@@ -1,8 +1,11 @@
 //! andon as a product.
 
+pub mod cli;
+pub mod client;
 pub mod enqueue;
 pub mod line;
 pub mod ops;
+pub mod server;
 pub mod sim;
 pub mod store;
 pub mod wire;

@@ -1,3 +1,7 @@
 //! The `andon` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    andon_adapter::cli::main()
+}

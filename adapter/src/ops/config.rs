@@ -15,6 +15,7 @@
 //! headers.Accept = "application/json"
 //! headers.Authorization = { env = "CRM_TOKEN", prefix = "Bearer " }
 //! headers.X-Api-Key = { file = "crm.key" }
+//! query.api = { env = "CRM_KEY" }  # for services that take their key there
 //!
 //! [[tokens]]                       # `andon token new` makes them
 //! name = "ada"
@@ -90,7 +91,11 @@ pub struct Service {
     /// What 401, 402, 403 or 429 mean here, where it is not a service error (R33).
     pub statuses: BTreeMap<u16, StatusMeaning>,
     /// Headers of every call.
-    pub headers: BTreeMap<String, HeaderSource>,
+    pub headers: BTreeMap<String, Source>,
+    /// Query parameters of every call, for services that take their key there.
+    pub query: BTreeMap<String, Source>,
+    /// Of the headers that a job may not set, those that it may at this service.
+    pub allowed_headers: Vec<String>,
 }
 
 /// What a re-mapped status means (R33).
@@ -105,9 +110,9 @@ pub enum StatusMeaning {
     Permanent,
 }
 
-/// Where a header's value comes from.
+/// Where a header's or a query parameter's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HeaderSource {
+pub enum Source {
     /// From the configuration itself. Refused for headers that carry credentials.
     Plain(String),
     /// From an environment variable, after a prefix.
@@ -266,11 +271,11 @@ impl Config {
     }
 }
 
-impl HeaderSource {
-    /// The header's value, read now.
+impl Source {
+    /// The value, read now.
     ///
     /// # Errors
-    /// [`Error::Value`] or [`Error::Unreadable`], naming the header by `key`.
+    /// [`Error::Value`] or [`Error::Unreadable`], naming it by `key`.
     pub fn value(&self, key: &str) -> Result<SecretString, Error> {
         let value = match self {
             Self::Plain(value) => value.clone(),

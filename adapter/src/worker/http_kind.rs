@@ -52,6 +52,15 @@ pub async fn handle(cx: JobContext, call: HttpCall) -> JobResult {
 }
 
 impl HttpCall {
+    /// Whether this is a call that can be made at all, before anything is sent; the service's own
+    /// declaration is looked at later.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        self.clone().into_request()?.check_path()
+    }
+
     fn into_request(self) -> Result<CallRequest, String> {
         let method = match self.method.to_ascii_uppercase().as_str() {
             "GET" => Method::GET,

@@ -119,6 +119,12 @@ impl CallRequest {
         self
     }
 
+    /// Whether the path stays below a service's base URL, whichever that is.
+    pub(super) fn check_path(&self) -> Result<(), String> {
+        let base = Url::parse("http://service.invalid").map_err(|error| error.to_string())?;
+        join(&base, &self.path).map(drop).map_err(|wrong| wrong.0)
+    }
+
     fn expects(&self, status: u16) -> bool {
         if self.expect.is_empty() {
             (200..300).contains(&status)

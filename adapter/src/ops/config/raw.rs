@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use super::{
-    Config, DATABASE_DEFAULT, Error, Flags, HeaderSource, LISTEN_DEFAULT, Layers,
-    NOT_CONFIGURATION, Role, SERVICES_DEFAULT, Service, Span, StatusMeaning, Token, file_to_read,
+    Config, DATABASE_DEFAULT, Error, Flags, LISTEN_DEFAULT, Layers, NOT_CONFIGURATION, Role,
+    SERVICES_DEFAULT, Service, Source, Span, StatusMeaning, Token, file_to_read,
 };
 
 /// The top-level keys.
@@ -70,7 +70,11 @@ struct RawService {
     #[serde(default)]
     statuses: BTreeMap<String, String>,
     #[serde(default)]
-    headers: BTreeMap<String, RawHeader>,
+    headers: BTreeMap<String, RawSource>,
+    #[serde(default)]
+    query: BTreeMap<String, RawSource>,
+    #[serde(default)]
+    allowed_headers: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,14 +86,14 @@ struct RawToken {
 }
 
 #[derive(Debug)]
-enum RawHeader {
+enum RawSource {
     Plain(String),
-    From(HeaderFrom),
+    From(SourceFrom),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HeaderFrom {
+struct SourceFrom {
     #[serde(alias = "value_env")]
     env: Option<String>,
     #[serde(alias = "value_file")]
@@ -98,25 +102,25 @@ struct HeaderFrom {
     prefix: String,
 }
 
-impl<'de> Deserialize<'de> for RawHeader {
+impl<'de> Deserialize<'de> for RawSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = RawHeader;
+        struct SourceVisitor;
+        impl<'de> Visitor<'de> for SourceVisitor {
+            type Value = RawSource;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, { env = \"NAME\" } or { file = \"PATH\" }")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawHeader, E> {
-                Ok(RawHeader::Plain(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawSource, E> {
+                Ok(RawSource::Plain(text.to_owned()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawHeader, A::Error> {
-                HeaderFrom::deserialize(MapAccessDeserializer::new(map)).map(RawHeader::From)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawSource, A::Error> {
+                SourceFrom::deserialize(MapAccessDeserializer::new(map)).map(RawSource::From)
             }
         }
-        deserializer.deserialize_any(HeaderVisitor)
+        deserializer.deserialize_any(SourceVisitor)
     }
 }
 
@@ -304,12 +308,22 @@ fn check_service(key: &str, raw: RawService, folder: &Path) -> Result<Service, E
         let source = check_header(&format!("{key}.headers.{name}"), &name, header, folder)?;
         headers.insert(name, source);
     }
+    let mut query = BTreeMap::new();
+    for (name, source) in raw.query {
+        let source = check_source(&format!("{key}.query.{name}"), source, folder)?;
+        query.insert(name, source);
+    }
+    for name in &raw.allowed_headers {
+        check_header_name(&format!("{key}.allowed_headers"), name)?;
+    }
     Ok(Service {
         breaker,
         base_url: raw.base_url,
         deadline,
         statuses,
         headers,
+        query,
+        allowed_headers: raw.allowed_headers,
     })
 }
 
@@ -328,42 +342,47 @@ fn check_base_url(key: &str, url: &str) -> Result<(), Error> {
     Err(Error::value(key, format!("`{url}` {problem}")))
 }
 
-fn check_header(
-    key: &str,
-    name: &str,
-    raw: RawHeader,
-    folder: &Path,
-) -> Result<HeaderSource, Error> {
-    if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Err(Error::value(key, format!("`{name}` is not a header name")));
+fn check_header_name(key: &str, name: &str) -> Result<(), Error> {
+    match reqwest::header::HeaderName::from_bytes(name.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::value(key, format!("`{name}` is not a header name"))),
     }
-    match raw {
-        RawHeader::Plain(_) if SECRET_HEADERS.contains(&name.to_lowercase().as_str()) => {
-            Err(Error::value(
+}
+
+fn check_header(key: &str, name: &str, raw: RawSource, folder: &Path) -> Result<Source, Error> {
+    check_header_name(key, name)?;
+    match &raw {
+        RawSource::Plain(_) if SECRET_HEADERS.contains(&name.to_lowercase().as_str()) => {
+            return Err(Error::value(
                 key,
                 "carries a credential: take it from { env = \"NAME\" } or { file = \"PATH\" }",
-            ))
+            ));
         }
-        RawHeader::Plain(value) => {
-            if reqwest::header::HeaderValue::from_str(&value).is_err() {
-                return Err(Error::value(key, "is not a header value"));
-            }
-            Ok(HeaderSource::Plain(value))
+        RawSource::Plain(value) if reqwest::header::HeaderValue::from_str(value).is_err() => {
+            return Err(Error::value(key, "is not a header value"));
         }
-        RawHeader::From(HeaderFrom {
+        RawSource::Plain(_) | RawSource::From(_) => {}
+    }
+    check_source(key, raw, folder)
+}
+
+fn check_source(key: &str, raw: RawSource, folder: &Path) -> Result<Source, Error> {
+    match raw {
+        RawSource::Plain(value) => Ok(Source::Plain(value)),
+        RawSource::From(SourceFrom {
             env: Some(name),
             file: None,
             prefix,
-        }) => Ok(HeaderSource::Env { name, prefix }),
-        RawHeader::From(HeaderFrom {
+        }) => Ok(Source::Env { name, prefix }),
+        RawSource::From(SourceFrom {
             env: None,
             file: Some(path),
             prefix,
-        }) => Ok(HeaderSource::File {
+        }) => Ok(Source::File {
             path: folder.join(path),
             prefix,
         }),
-        RawHeader::From(_) => Err(Error::value(
+        RawSource::From(_) => Err(Error::value(
             key,
             "must have either env = \"NAME\" or file = \"PATH\"",
         )),
@@ -376,6 +395,15 @@ fn check_tokens(raw: Vec<RawToken>) -> Result<Vec<Token>, Error> {
         let key = format!("tokens[{place}]");
         let name = ActorName::new(token.name)
             .map_err(|wrong| Error::value(format!("{key}.name"), wrong.to_string()))?;
+        let role = <Role as clap::ValueEnum>::from_str(&token.role, false).map_err(|_| {
+            Error::value(
+                format!("{key}.role"),
+                format!(
+                    "`{}` must be viewer, worker, automation, operator or admin",
+                    token.role
+                ),
+            )
+        })?;
         let sha256 = parse_hash(&token.sha256).ok_or_else(|| {
             Error::value(
                 format!("{key}.sha256"),
@@ -388,15 +416,6 @@ fn check_tokens(raw: Vec<RawToken>) -> Result<Vec<Token>, Error> {
                 "stands twice: each token is one person's or program's",
             ));
         }
-        let role = <Role as clap::ValueEnum>::from_str(&token.role, false).map_err(|_| {
-            Error::value(
-                format!("{key}.role"),
-                format!(
-                    "`{}` must be viewer, worker, automation, operator or admin",
-                    token.role
-                ),
-            )
-        })?;
         tokens.push(Token { name, role, sha256 });
     }
     Ok(tokens)

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, HeaderSource, Service, Span, database_shown};
+use super::{Config, Service, Source, Span, database_shown};
 
 /// As a JSON document.
 pub(super) fn json(config: &Config) -> Value {
@@ -43,23 +43,27 @@ fn service_json(service: &Service) -> Value {
     if !service.statuses.is_empty() {
         fields.insert("statuses".into(), json!(service.statuses));
     }
-    if !service.headers.is_empty() {
-        let headers: Map<String, Value> = service
-            .headers
-            .iter()
-            .map(|(name, source)| (name.clone(), header_json(source)))
-            .collect();
-        fields.insert("headers".into(), headers.into());
+    for (key, sources) in [("headers", &service.headers), ("query", &service.query)] {
+        if !sources.is_empty() {
+            let shown: Map<String, Value> = sources
+                .iter()
+                .map(|(name, source)| (name.clone(), source_json(source)))
+                .collect();
+            fields.insert(key.into(), shown.into());
+        }
+    }
+    if !service.allowed_headers.is_empty() {
+        fields.insert("allowed_headers".into(), json!(service.allowed_headers));
     }
     fields.into()
 }
 
-fn header_json(source: &HeaderSource) -> Value {
+fn source_json(source: &Source) -> Value {
     let (from, name, prefix) = match source {
         // A plain value may still be a secret that was put into the wrong place.
-        HeaderSource::Plain(_) => return json!("[redacted]"),
-        HeaderSource::Env { name, prefix } => ("env", name.clone(), prefix),
-        HeaderSource::File { path, prefix } => ("file", path.display().to_string(), prefix),
+        Source::Plain(_) => return json!("[redacted]"),
+        Source::Env { name, prefix } => ("env", name.clone(), prefix),
+        Source::File { path, prefix } => ("file", path.display().to_string(), prefix),
     };
     let mut fields = Map::new();
     fields.insert(from.into(), name.into());
