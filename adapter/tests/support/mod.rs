@@ -42,7 +42,8 @@ impl TestClock {
 
     /// Moves it on.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
     }
 
     /// Sets it, also back.
@@ -120,7 +121,13 @@ pub async fn sqlite_by(clock_of: ClockOf) -> Database {
         .expect("the file opens");
     let url = format!("sqlite://{}", path.display());
     let (store, raw) = (Arc::new(store), Raw::Sqlite(raw));
-    Database { store, clock, raw, url, place: Place::Folder(folder) }
+    Database {
+        store,
+        clock,
+        raw,
+        url,
+        place: Place::Folder(folder),
+    }
 }
 
 /// A store in a new PostgreSQL database, by a clock that stands still.
@@ -142,8 +149,13 @@ pub async fn postgres_by(clock_of: ClockOf) -> Database {
     let url = with_database(&server, &name);
     let place = Place::Server { url: server, name };
     let clock = TestClock::noon();
-    let options = PostgresOptions { connections_max: 24, ..PostgresOptions::default() };
-    let mut store = PostgresStore::connect(&url, &options).await.expect("the database opens");
+    let options = PostgresOptions {
+        connections_max: 24,
+        ..PostgresOptions::default()
+    };
+    let mut store = PostgresStore::connect(&url, &options)
+        .await
+        .expect("the database opens");
     if clock_of == ClockOf::Test {
         store = store.with_clock(clock.as_store_clock());
     }
@@ -153,7 +165,13 @@ pub async fn postgres_by(clock_of: ClockOf) -> Database {
         .connect(&url)
         .await
         .expect("the database opens");
-    Database { store: Arc::new(store), clock, raw: Raw::Postgres(raw), url, place }
+    Database {
+        store: Arc::new(store),
+        clock,
+        raw: Raw::Postgres(raw),
+        url,
+        place,
+    }
 }
 
 fn server_url() -> String {
@@ -167,7 +185,9 @@ fn server_url() -> String {
 
 /// The URL of another database of the same server.
 fn with_database(url: &str, name: &str) -> String {
-    let (url, query) = url.split_once('?').map_or((url, None), |(url, query)| (url, Some(query)));
+    let (url, query) = url
+        .split_once('?')
+        .map_or((url, None), |(url, query)| (url, Some(query)));
     let authority = url.find("://").map_or(0, |at| at + 3);
     let base = match url[authority..].find('/') {
         Some(slash) => &url[..authority + slash],
@@ -191,7 +211,9 @@ impl Raw {
 
     /// Runs statements that give no rows; answers how many rows they changed.
     pub async fn execute(&self, sql: &str) -> u64 {
-        self.try_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        self.try_execute(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// The whole number that a statement gives.
@@ -218,14 +240,23 @@ impl Raw {
 impl Drop for Database {
     fn drop(&mut self) {
         // The folder of an SQLite file goes by itself.
-        let Place::Server { url, name } = &self.place else { return };
-        let (url, sql) = (url.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        let Place::Server { url, name } = &self.place else {
+            return;
+        };
+        let (url, sql) = (
+            url.clone(),
+            format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+        );
         // On a thread of its own: the test's runtime cannot wait here.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.expect("a runtime").block_on(async {
                 let mut connection = sqlx::PgConnection::connect(&url).await?;
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut connection)
+                    .await
             })
         });
         if let Ok(Err(error)) = dropped.join() {

@@ -2,6 +2,10 @@
 
 mod dialect;
 // One source text for both SQL stores (ADR 0005).
+#[allow(
+    clippy::duplicate_mod,
+    reason = "compiled once for each database, on purpose"
+)]
 #[path = "../sql/tx.rs"]
 mod tx;
 
@@ -9,9 +13,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Connection as _, PgPool};
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use sqlx::{Connection as _, PgPool};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -106,15 +110,14 @@ impl PostgresStore {
 
 /// R35: the gate is read from the primary only. A primary never becomes a standby while connected.
 async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    match sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()")
-        .fetch_one(connection)
-        .await?
-    {
-        false => Ok(()),
-        true => Err(sqlx::Error::Protocol(
+    let in_recovery = sqlx::query_scalar("SELECT pg_is_in_recovery()");
+    let is_standby: bool = in_recovery.fetch_one(connection).await?;
+    if is_standby {
+        return Err(sqlx::Error::Protocol(
             "the database is a standby, not the primary".into(),
-        )),
+        ));
     }
+    Ok(())
 }
 
 /// How long to wait before listening again after it broke off.

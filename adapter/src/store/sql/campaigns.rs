@@ -240,9 +240,10 @@ pub(super) async fn totals(
 
 fn class(row: &Row<'_>) -> Result<CampaignClass> {
     let stage: CampaignStage = row.word("stage")?;
-    let marking = match row.get::<bool>("is_marked")? {
-        true => Marking::Marked,
-        false => Marking::Unmarked,
+    let marking = if row.get("is_marked")? {
+        Marking::Marked
+    } else {
+        Marking::Unmarked
     };
     Ok(CampaignClass { stage, marking })
 }

@@ -178,7 +178,9 @@ pub(crate) async fn migrate<C: Migrate + Send>(
     connection: &mut C,
     migrator: &'static Migrator,
 ) -> Result<Vec<String>> {
-    connection.ensure_migrations_table(&migrator.table_name).await?;
+    connection
+        .ensure_migrations_table(&migrator.table_name)
+        .await?;
     let missing = missing(connection, migrator).await?;
     for migration in &missing {
         connection.apply(&migrator.table_name, migration).await?;
@@ -203,7 +205,9 @@ async fn missing<C: Migrate + Send>(
     connection: &mut C,
     migrator: &'static Migrator,
 ) -> Result<Vec<&'static Migration>> {
-    let applied = connection.list_applied_migrations(&migrator.table_name).await?;
+    let applied = connection
+        .list_applied_migrations(&migrator.table_name)
+        .await?;
     for one in &applied {
         let known = migrator.iter().find(|known| known.version == one.version);
         if known.is_none_or(|known| known.checksum != one.checksum) {
@@ -218,7 +222,11 @@ async fn missing<C: Migrate + Send>(
 
 /// As its file is named.
 fn name(migration: &Migration) -> String {
-    format!("{:04}_{}", migration.version, migration.description.replace(' ', "_"))
+    format!(
+        "{:04}_{}",
+        migration.version,
+        migration.description.replace(' ', "_")
+    )
 }
 
 /// Stored data that cannot be.

@@ -45,7 +45,7 @@ pub(super) async fn append(connection: &mut Connection, entries: &[Entry]) -> Re
             value::number(stamp.version),
             value::number(stamp.epoch),
             value::json(actor)?,
-            reason.as_ref().map(|reason| reason.as_str()).into(),
+            reason.as_ref().map(andon::Reason::as_str).into(),
             event.kind().into(),
             event.service().map(andon::ServiceName::as_str).into(),
             event

@@ -45,7 +45,11 @@ enum Progress {
 impl<'c> SqlTx<'c> {
     /// Dropping it rolls back.
     pub(super) fn new(transaction: sqlx::Transaction<'c, Db>, clock: Option<Clock>) -> Self {
-        Self { transaction, clock, progress: Progress::Sound }
+        Self {
+            transaction,
+            clock,
+            progress: Progress::Sound,
+        }
     }
 
     /// The connection, for one primitive. Each ends in [`Self::leave`].

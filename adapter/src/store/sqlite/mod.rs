@@ -2,6 +2,10 @@
 
 mod dialect;
 // One source text for both SQL stores (ADR 0005).
+#[allow(
+    clippy::duplicate_mod,
+    reason = "compiled once for each database, on purpose"
+)]
 #[path = "../sql/tx.rs"]
 mod tx;
 
@@ -10,11 +14,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{Connection as _, SqlitePool};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::watch;
 
 use super::sql::{self, migrator};
