@@ -37,17 +37,17 @@ mod watch;
 pub(super) struct DemoArgs {
     /// How many campaigns run
     #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u64).range(1..=50))]
-    campaigns: u64,
+          value_parser = clap::value_parser!(u32).range(1..=50))]
+    campaigns: u32,
     /// How many leads each campaign finds
     #[arg(long, value_name = "N", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(5..=1000))]
-    leads: u64,
+          value_parser = clap::value_parser!(u32).range(5..=1000))]
+    leads: u32,
     /// The vendor that fails after about a third of the work: apollo, millionverifier, perplexity,
     /// openai or instantly
     #[arg(long, value_name = "SERVICE", default_value_t = Service::OpenAi)]
     fail: Service,
-    /// Keep the line in this empty database, and leave it there: postgres://… or sqlite://FILE
+    /// Keep the line in this empty database, named as for `andon serve`, and leave it there
     /// [default: an SQLite file in a temporary folder, removed at the end]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -63,7 +63,7 @@ pub(super) async fn run(args: DemoArgs) -> Result {
     let is_json = args.json.json;
     let stop = signals::stop()?;
     let home = Home::prepare(args.database.as_deref()).await?;
-    let parts = Parts::start(&home, &args).await?;
+    let mut parts = Parts::start(&home, &args).await?;
     let channel = if is_json {
         Channel::Stderr
     } else {
@@ -72,17 +72,23 @@ pub(super) async fn run(args: DemoArgs) -> Result {
     let view = Arc::new(View::open(channel));
     introduce(&view, &args, &home, &parts);
     let played = tokio::select! {
-        played = play(&args, &parts, &view) => Some(played),
+        played = play(&args, &mut parts, &view) => Some(played),
         () = stop.cancelled() => None,
     };
     view.close();
     parts.stop().await;
     let Some(played) = played else {
-        return Err(Failure::new(Exit::Other, "the demo was ended before its end"));
+        return Err(Failure::new(
+            Exit::Other,
+            "the demo was ended before its end",
+        ));
     };
     let (report, claims) = played?;
     if home.stays() {
-        let words = format!("The line stays in {}: see it with `andon serve`.", home.words());
+        let words = format!(
+            "The line stays in {}: see it with `andon serve`.",
+            home.words()
+        );
         view.say(Tone::Plain, &words);
     }
     let document = serde_json::to_value(&report).unwrap_or_default();
@@ -93,7 +99,12 @@ pub(super) async fn run(args: DemoArgs) -> Result {
         Ok(()) if is_json => output::document(&document),
         Ok(()) => {}
         // With --json it is the document that is printed beside the failure: the report.
-        Err(failure) => return Err(Failure { document, ..failure }),
+        Err(failure) => {
+            return Err(Failure {
+                document,
+                ..failure
+            });
+        }
     }
     Ok(())
 }
@@ -116,11 +127,16 @@ fn introduce(view: &View, args: &DemoArgs, home: &Home, parts: &Parts) {
 /// Plays the scenario while the line is watched, and adds up.
 async fn play(
     args: &DemoArgs,
-    parts: &Parts,
+    parts: &mut Parts,
     view: &Arc<View>,
 ) -> Result<(Report, Vec<Claim>)> {
     let api = Api::new(&parts.url())?;
-    let plan = parts.plan(args);
+    let plan = Plan {
+        campaigns: args.campaigns.into(),
+        leads: args.leads.into(),
+        fails: args.fail,
+        gate_ttl: parts.line().settings().gate_ttl,
+    };
     let (watcher, watch) = watch::watch(api.clone(), Arc::clone(view));
     let scenario = Scenario {
         plan: &plan,
@@ -133,16 +149,18 @@ async fn play(
         },
         api: &api,
         vendors: &parts.vendors,
+        begin: &parts.begin,
         watch: &watch,
         view,
     };
     let seen: Seen = tokio::select! {
         played = scenario.play() => played.map_err(unplayed)?,
         error = watcher.run() => return Err(error.into()),
+        failure = parts::worker_ended(&mut parts.workers) => return Err(failure),
     };
     view.now("adding up");
     let status = api.status().await?;
-    let facts: Facts = gather::facts(&parts.line, &parts.vendors, &watch, &status).await?;
+    let facts: Facts = gather::facts(parts.line(), &parts.vendors, &watch, &status).await?;
     let report = Report::of(&facts);
     let claims = claims::claims(&plan, &facts, &report, &seen);
     Ok((report, claims))

@@ -7,6 +7,7 @@ mod audit;
 mod campaigns;
 mod completions;
 mod config;
+mod demo;
 mod error;
 mod explain;
 mod explain_next;
@@ -55,6 +56,8 @@ const EXIT_CODES: &str = "Exit codes: 0 done · 2 usage · 3 refused by a rule �
 enum Command {
     /// Run a server: the line and its HTTP API
     Serve(serve::ServeArgs),
+    /// Show a whole line in one process: a vendor fails, the line stops, a person resumes it
+    Demo(demo::DemoArgs),
     /// Run a worker for the built-in kind `http`
     Worker(worker::WorkerArgs),
     /// Make a campaign from a file, one job a line
@@ -222,6 +225,7 @@ impl Command {
         match self {
             Self::Serve(_) | Self::Worker(_) | Self::Openapi(_) | Self::Completions(_) => false,
             Self::Submit(args) => args.client.json.json,
+            Self::Demo(args) => args.json.json,
             Self::Status(args) => args.client.json.json,
             Self::Pause(args) => args.client.json.json,
             Self::Reset(args) => args.client.json.json,
@@ -240,6 +244,7 @@ impl Command {
     async fn run(self) -> Result {
         match self {
             Self::Serve(args) => serve::run(args).await,
+            Self::Demo(args) => demo::run(args).await,
             Self::Worker(args) => worker::run(args).await,
             Self::Submit(args) => submit::run(args).await,
             Self::Status(args) => status::run(args).await,

@@ -21,8 +21,6 @@ pub(super) struct Claim {
 pub(super) struct Plan {
     pub(super) campaigns: u64,
     pub(super) leads: u64,
-    /// Jobs of each campaign besides those of its leads.
-    pub(super) jobs_besides_leads: u64,
     /// Which vendor fails.
     pub(super) fails: Service,
     /// For how long a worker may rely on a confirmation of the gate (R30).
@@ -32,7 +30,7 @@ pub(super) struct Plan {
 impl Plan {
     /// All jobs there should be at the end.
     pub(super) const fn jobs(&self) -> u64 {
-        let each = self.leads.saturating_add(self.jobs_besides_leads);
+        let each = self.leads.saturating_add(JOBS_BESIDES_LEADS);
         self.campaigns.saturating_mul(each)
     }
 }
@@ -269,4 +267,153 @@ fn journal_folds(report: &Report) -> Claim {
         ),
         difference.or_else(|| (!audit.ok).then(|| "they differ".to_owned())),
     )
+}
+
+/// Of each campaign: the search, and the summing up.
+const JOBS_BESIDES_LEADS: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::{at, facts};
+    use super::*;
+    use crate::sim::vendors::CallOutcome;
+    use serde_json::json;
+
+    const PLAN: Plan = Plan {
+        campaigns: 1,
+        leads: 2,
+        fails: Service::OpenAi,
+        gate_ttl: Duration::from_secs(1),
+    };
+
+    fn status(queue: &str, epoch: u64, campaigns: &str) -> Status {
+        serde_json::from_value(json!({
+            "queue": {"state": queue, "epoch": epoch, "version": 7},
+            "circuit_breakers": {}, "job_counts": {}, "campaign_counts": {campaigns: 1},
+            "in_flight": 0, "timestamp": "2026-01-02T03:04:05.000006Z",
+        }))
+        .unwrap()
+    }
+
+    /// Facts and sights of a demo of which every claim holds.
+    fn good() -> (Facts, Seen) {
+        let mut facts = facts();
+        facts.jobs_by_status = [("COMPLETED".to_owned(), 4)].into();
+        let well = facts
+            .calls
+            .iter()
+            .filter(|call| call.outcome.is_ok())
+            .count();
+        for work in facts.work.values_mut() {
+            let token = work.steps[0];
+            work.steps = vec![token; well];
+        }
+        let seen = Seen {
+            looks: 9,
+            contradiction: None,
+            refusal: Some("Cannot resume: Circuit breaker openai is open".to_owned()),
+            stopped: Some(status("PAUSED", 1, "PAUSED")),
+            before_resume: Some(status("PAUSED", 1, "PAUSED")),
+            resumed: Some(status("ACTIVE", 2, "RUNNING")),
+        };
+        (facts, seen)
+    }
+
+    #[track_caller]
+    fn check(facts: &Facts, seen: &Seen, broken: &[&str]) {
+        let claims = claims(&PLAN, facts, &Report::of(facts), seen);
+        let found: Vec<String> = claims
+            .into_iter()
+            .filter_map(|claim| claim.broken)
+            .collect();
+        assert_eq!(found, broken);
+    }
+
+    #[test]
+    fn every_claim_of_a_good_run_holds() {
+        let (facts, seen) = good();
+        check(&facts, &seen, &[]);
+    }
+
+    #[test]
+    fn r30_a_call_later_than_a_time_to_live_after_the_pause_is_named() {
+        let (mut facts, seen) = good();
+        facts.calls[4].started = at(2_904_000);
+        check(
+            &facts,
+            &seen,
+            &["after openai had opened, a call started 1900.0 ms after the pause"],
+        );
+    }
+
+    #[test]
+    fn r12_a_call_between_reset_and_resume_and_a_line_that_moved_are_named() {
+        let (mut facts, mut seen) = good();
+        facts.calls[5].started = at(3_500_000);
+        check(
+            &facts,
+            &seen,
+            &[
+                "after openai had opened, a call started 2496.0 ms after the pause",
+                "1 calls started between the reset and the resume",
+            ],
+        );
+        let (facts, _) = good();
+        seen.before_resume = Some(status("ACTIVE", 2, "RUNNING"));
+        let claims = claims(&PLAN, &facts, &Report::of(&facts), &seen);
+        assert_eq!(
+            claims.iter().filter(|claim| claim.broken.is_some()).count(),
+            2
+        );
+    }
+
+    #[test]
+    fn r8_another_answer_than_the_refusal_is_shown() {
+        let (facts, mut seen) = good();
+        seen.refusal = Some("the resume was accepted".to_owned());
+        check(&facts, &seen, &["the answer was: the resume was accepted"]);
+    }
+
+    #[test]
+    fn r7_a_resume_by_anybody_but_an_operator_is_named() {
+        let (mut facts, seen) = good();
+        for entry in &mut facts.entries {
+            entry.actor = Actor::System;
+        }
+        check(&facts, &seen, &["andon itself resumed"]);
+    }
+
+    #[test]
+    fn sums_that_do_not_add_up_are_named() {
+        let (mut facts, mut seen) = good();
+        facts.jobs_by_status = [("COMPLETED".to_owned(), 3), ("FAILED".to_owned(), 1)].into();
+        facts.calls[4].repeat = true;
+        facts.audit.ok = false;
+        facts.audit.first_difference = Some("queue: another".to_owned());
+        seen.contradiction = Some("half stopped".to_owned());
+        seen.resumed = Some(status("ACTIVE", 3, "RUNNING"));
+        check(
+            &facts,
+            &seen,
+            &[
+                "half stopped",
+                "the epoch went from 1 to 3",
+                "3 are COMPLETED",
+                "1 calls were made again",
+                "queue: another",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_lead_that_was_added_twice_is_named() {
+        let (mut facts, seen) = good();
+        for call in &mut facts.calls {
+            if call.outcome == CallOutcome::Answered(200) && call.service == Service::Perplexity {
+                call.service = Service::Instantly;
+                call.key = Some("one".to_owned());
+            }
+        }
+        check(&facts, &seen, &["2 adds under 1 idempotency keys"]);
+    }
 }

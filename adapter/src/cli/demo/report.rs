@@ -286,7 +286,7 @@ fn count(size: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use andon::{
         Actor, ActorName, BreakerSettings, By, CallOutcome as Outcome, Decision, ErrorText, Gate,
@@ -348,7 +348,7 @@ mod tests {
         }
     }
 
-    fn at(micros: i64) -> Timestamp {
+    pub(in crate::cli::demo) fn at(micros: i64) -> Timestamp {
         Timestamp::from_micros(micros)
     }
 
@@ -367,7 +367,8 @@ mod tests {
         Token::new(token).unwrap()
     }
 
-    fn facts() -> Facts {
+    /// A line of one campaign and two jobs that tripped once.
+    pub(in crate::cli::demo) fn facts() -> Facts {
         let ok = CallOutcome::Answered(200);
         let error = CallOutcome::Answered(500);
         let work = Work {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::claims::{Plan, Seen};
@@ -30,6 +31,8 @@ pub(super) struct Scenario<'a> {
     pub(super) operator: Operator,
     pub(super) api: &'a Api,
     pub(super) vendors: &'a VendorsHandle,
+    /// Cancelled when the workers are to begin.
+    pub(super) begin: &'a CancellationToken,
     pub(super) watch: &'a Watch,
     pub(super) view: &'a View,
 }
@@ -87,8 +90,9 @@ impl Scenario<'_> {
         for id in ids {
             self.api.start_campaign(&id).await?;
         }
-        // Only now: a campaign cannot be started on a line that stands (R20).
         self.vendors.set_fault(self.plan.fails, Some(self.fault));
+        // Only now: no campaign can be started once the line stands (R20).
+        self.begin.cancel();
         self.view.say(
             Tone::Plain,
             &format!(

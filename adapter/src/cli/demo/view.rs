@@ -92,7 +92,7 @@ impl View {
     /// Shows the line as it was just seen.
     pub(super) fn show(&self, look: &Look) {
         match &self.live {
-            Some(live) => live.show(look, &self.painter()),
+            Some(live) => live.show(look, &Painter::stderr()),
             None => self.show_plainly(&look.status),
         }
     }
@@ -144,17 +144,6 @@ impl View {
             Channel::Stderr => style.for_stderr(),
         };
         style.apply_to(text).to_string()
-    }
-
-    /// How statuses are coloured in the live view, which is drawn on standard error.
-    fn painter(&self) -> Painter {
-        let style = || Style::new().for_stderr();
-        Painter {
-            good: style().green(),
-            bad: style().red().bold(),
-            wait: style().yellow(),
-            faint: style().dim(),
-        }
     }
 }
 
@@ -232,13 +221,24 @@ struct Painter {
 }
 
 impl Painter {
+    /// Colours of the live view, which is drawn on standard error.
+    fn stderr() -> Self {
+        let style = || Style::new().for_stderr();
+        Self {
+            good: style().green(),
+            bad: style().red().bold(),
+            wait: style().yellow().bold(),
+            faint: style().dim(),
+        }
+    }
+
     /// A status of the queue or of a campaign.
     fn status(&self, status: &str) -> String {
         let style = match status {
             "ACTIVE" | "RUNNING" | "COMPLETED" => &self.good,
-            "PAUSED" => &self.bad,
+            "PAUSED" => &self.wait,
             "CREATED" => &self.faint,
-            _ => &self.wait,
+            _ => &self.bad,
         };
         style.apply_to(status).to_string()
     }
@@ -279,8 +279,8 @@ fn styled_as(template: &str) -> ProgressStyle {
 }
 
 const NOW: &str = "{spinner} {wide_msg}";
-const LINE: &str = "  {prefix:<10} {wide_msg}";
-const CAMPAIGN: &str = "  {prefix:<10} {bar:32} {pos:>4}/{len:<4} {msg}";
+const LINE: &str = "  {prefix:<20} {wide_msg}";
+const CAMPAIGN: &str = "  {prefix:<20} {bar:32} {pos:>4}/{len:<4} {msg}";
 const DRAW_HZ: u8 = 15;
 const SPIN: Duration = Duration::from_millis(120);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
