@@ -96,10 +96,16 @@ enum Command {
 #[derive(Debug, Clone, Args)]
 struct ClientArgs {
     /// The server's URL
-    #[arg(long, value_name = "URL", env = "ANDON_SERVER", default_value = SERVER_DEFAULT)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ANDON_SERVER",
+        default_value = SERVER_DEFAULT
+    )]
     server: String,
     /// The token to show to the server
-    #[arg(long, env = "ANDON_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, env = "ANDON_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
     #[command(flatten)]
     json: JsonArg,
@@ -110,7 +116,7 @@ const SERVER_DEFAULT: &str = "http://127.0.0.1:7700";
 #[derive(Debug, Clone, Copy, Args)]
 struct JsonArg {
     /// Answer with one JSON document on standard output
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -159,7 +165,7 @@ impl DatabaseArgs {
 #[derive(Debug, Clone, Args)]
 struct ReasonArg {
     /// Why; the journal records it. Asked for on a terminal
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, global = true, value_name = "TEXT")]
     reason: Option<String>,
 }
 
