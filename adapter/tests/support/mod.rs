@@ -237,6 +237,50 @@ impl Raw {
     }
 }
 
+impl Raw {
+    /// Writes what the database's constraints and triggers would refuse: what a restored dump, a
+    /// failing disk or a person with a prompt leaves behind. They are gone afterwards.
+    pub async fn corrupt(&self, sql: &str) {
+        let text = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(pool) => {
+                let mut connection = pool.acquire().await.unwrap();
+                let triggers: Vec<String> =
+                    sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+                        .fetch_all(&mut *connection)
+                        .await
+                        .unwrap();
+                for trigger in triggers {
+                    let drop = AssertSqlSafe(format!("DROP TRIGGER {trigger}"));
+                    sqlx::raw_sql(drop).execute(&mut *connection).await.unwrap();
+                }
+                let off = "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON";
+                let on = "PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = OFF";
+                sqlx::raw_sql(off).execute(&mut *connection).await.unwrap();
+                let done = sqlx::raw_sql(text).execute(&mut *connection).await;
+                sqlx::raw_sql(on).execute(&mut *connection).await.unwrap();
+                done.map(drop)
+            }
+            Self::Postgres(pool) => {
+                sqlx::raw_sql(WITHOUT_NETS).execute(pool).await.unwrap();
+                sqlx::raw_sql(text).execute(pool).await.map(drop)
+            }
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+const WITHOUT_NETS: &str = "DO $$ DECLARE net record; BEGIN
+    FOR net IN SELECT conrelid::regclass AS of, conname FROM pg_constraint
+        WHERE contype IN ('c', 'f') AND conname LIKE 'andon%' LOOP
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', net.of, net.conname);
+    END LOOP;
+    FOR net IN SELECT tgrelid::regclass AS of, tgname FROM pg_trigger
+        WHERE NOT tgisinternal AND tgname LIKE 'andon%' LOOP
+        EXECUTE format('DROP TRIGGER %I ON %s', net.tgname, net.of);
+    END LOOP;
+END $$";
+
 impl Drop for Database {
     fn drop(&mut self) {
         // The folder of an SQLite file goes by itself.

@@ -29,7 +29,7 @@ fn read(row: &dialect::Row) -> Result<CampaignRow> {
     Ok(CampaignRow {
         facts: AnyCampaign::from(record),
         name: row.get("name")?,
-        description: row.get("description")?,
+        description: row.get_option("description")?,
         metadata: row.json("metadata")?,
         created_at: row.time("created_at")?,
         started_at: row.time_option("started_at")?,

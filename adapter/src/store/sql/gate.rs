@@ -73,7 +73,7 @@ fn read_queue(row: &Row<'_>) -> Result<QueueRecord> {
 }
 
 fn read_breaker(row: &Row<'_>) -> Result<BreakerRecord> {
-    let cool_down = match row.get::<Option<i64>>("cool_down_ns")? {
+    let cool_down = match row.get_option::<i64>("cool_down_ns")? {
         Some(_) => Some(row.duration("cool_down_ns")?),
         None => None,
     };

@@ -35,7 +35,7 @@ fn read(row: &dialect::Row) -> Result<JobRow> {
         facts: AnyJob::try_from(record)?,
         kind: row.get("kind")?,
         payload: row.json("payload")?,
-        unique_key: row.get("unique_key")?,
+        unique_key: row.get_option("unique_key")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         finished_at: row.time_option("finished_at")?,

@@ -106,7 +106,7 @@ pub(super) async fn journal(
     let read = |row| {
         let seq = Row::new(row, "journal entry").get("seq")?;
         let row = Row::new(row, format!("journal entry {seq}"));
-        let reason = match row.get::<Option<String>>("reason")? {
+        let reason = match row.get_option::<String>("reason")? {
             Some(_) => Some(row.text("reason")?),
             None => None,
         };

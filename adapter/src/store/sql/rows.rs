@@ -48,8 +48,17 @@ impl<'r> Row<'r> {
         corrupt(&self.name, problem)
     }
 
-    /// A column.
+    /// A column that has a value. NULL is asked for by name: SQLite's driver reads it as 0.
     pub(super) fn get<T>(&self, column: &str) -> Result<T>
+    where
+        for<'d> T: Decode<'d, Db> + Type<Db>,
+    {
+        self.get_option(column)?
+            .ok_or_else(|| self.corrupt(format!("its {column} is missing")))
+    }
+
+    /// A column that may be NULL.
+    pub(super) fn get_option<T>(&self, column: &str) -> Result<Option<T>>
     where
         for<'d> T: Decode<'d, Db> + Type<Db>,
     {
@@ -105,7 +114,7 @@ impl<'r> Row<'r> {
 
     /// An id, if there is one.
     pub(super) fn id_option(&self, column: &str) -> Result<Option<u128>> {
-        Ok(self.get::<Option<Uuid>>(column)?.map(|id| id.as_u128()))
+        Ok(self.get_option::<Uuid>(column)?.map(|id| id.as_u128()))
     }
 
     /// A time.
@@ -115,7 +124,7 @@ impl<'r> Row<'r> {
 
     /// A time, if there is one.
     pub(super) fn time_option(&self, column: &str) -> Result<Option<Timestamp>> {
-        Ok(self.get::<Option<Time>>(column)?.map(|time| time.0))
+        Ok(self.get_option::<Time>(column)?.map(|time| time.0))
     }
 
     /// A duration, kept in nanoseconds.
@@ -132,7 +141,7 @@ impl<'r> Row<'r> {
     /// JSON, if there is any.
     pub(super) fn json_option<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>> {
         // First as any JSON, since a type may borrow from what it is read from.
-        let Some(Json(value)) = self.get::<Option<Json<Value>>>(column)? else {
+        let Some(Json(value)) = self.get_option::<Json<Value>>(column)? else {
             return Ok(None);
         };
         serde_json::from_value(value)
@@ -142,7 +151,7 @@ impl<'r> Row<'r> {
 
     /// The mark in `paused_in`, `pause` and `again`.
     pub(super) fn mark(&self) -> Result<Option<Mark>> {
-        let paused_in: Option<i64> = self.get("paused_in")?;
+        let paused_in: Option<i64> = self.get_option("paused_in")?;
         let pause: Option<Pause> = self.json_option("pause")?;
         let again: Option<Pause> = self.json_option("again")?;
         match (paused_in, pause, again) {

@@ -56,7 +56,7 @@ fn push_attempt(set: &mut Set<'_>, attempt: &AttemptRow) -> Result<()> {
 
 fn read_attempt(row: &dialect::Row) -> Result<AttemptRow> {
     let (row, job) = Row::with_id(row, "attempt of job", "job_id")?;
-    let fingerprint = match row.get::<Option<Vec<u8>>>("fingerprint")? {
+    let fingerprint = match row.get_option::<Vec<u8>>("fingerprint")? {
         Some(_) => Some(fingerprint(&row, "fingerprint")?),
         None => None,
     };
@@ -67,10 +67,10 @@ fn read_attempt(row: &dialect::Row) -> Result<AttemptRow> {
         worker: row.get("worker")?,
         claimed_at: row.time("claimed_at")?,
         ended_at: row.time_option("ended_at")?,
-        ending: row.get("ending")?,
+        ending: row.get_option("ending")?,
         fingerprint,
         answer: row.json_option("answer")?,
-        error: row.get("error")?,
+        error: row.get_option("error")?,
         kept_result: row.json_option("kept_result")?,
         verdicts: BTreeMap::new(),
     })
