@@ -129,19 +129,28 @@ pub(super) fn text_set(texts: impl Iterator<Item = String>) -> TextSet {
 /// R21: claimable jobs of campaigns `$1`, kinds `$2`, due at `$3`, at most `$4` of each campaign.
 ///
 /// Each (campaign, kind, priority) is a range of one index, read from its due end under a lock that
-/// passes over what others hold, and no farther than it has to be: the union is read lazily, level by
-/// level. Nothing is sorted but what was locked.
-pub(super) fn claim_propose(columns: &str) -> String {
-    let level = |priority: u8| {
+/// passes over what others hold. The levels are a union that is read lazily: no level is looked at
+/// once those above it gave enough.
+///
+/// Of one kind, exactly what is answered is locked. Of several, the heads of their ranges have to be
+/// compared, and up to `$4` of each kind are locked on the last level that is read; until the claim
+/// commits, others pass over those too.
+pub(super) fn claim_propose(columns: &str, kinds: usize) -> String {
+    let range = |kind: &str, priority: u8| {
         format!(
-            "(SELECT {columns} FROM unnest($2) AS k(kind) CROSS JOIN LATERAL ( \
-                 SELECT {columns} FROM andon_jobs j \
-                 WHERE j.campaign_id = c.id AND j.kind = k.kind AND j.priority = {priority} \
-                   AND j.stage = 'PENDING' AND j.run_at <= $3 \
-                 ORDER BY j.run_at, j.id LIMIT $4 \
-                 FOR NO KEY UPDATE OF j SKIP LOCKED) j \
-             ORDER BY j.run_at, j.id LIMIT $4)"
+            "SELECT {columns} FROM andon_jobs j \
+             WHERE j.campaign_id = c.id AND j.kind = {kind} AND j.priority = {priority} \
+               AND j.stage = 'PENDING' AND j.run_at <= $3 \
+             ORDER BY j.run_at, j.id LIMIT $4 FOR NO KEY UPDATE OF j SKIP LOCKED"
         )
+    };
+    let level = |priority| match kinds {
+        1 => format!("SELECT {columns} FROM ({}) AS j", range("$2[1]", priority)),
+        _ => format!(
+            "(SELECT {columns} FROM unnest($2) AS k(kind) CROSS JOIN LATERAL ({}) AS j \
+             ORDER BY j.run_at, j.id LIMIT $4)",
+            range("k.kind", priority)
+        ),
     };
     let levels = [3, 2, 1, 0].map(level).join(" UNION ALL ");
     format!(

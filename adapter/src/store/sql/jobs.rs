@@ -314,7 +314,7 @@ pub(super) async fn propose(
     if campaigns.is_empty() || kinds.is_empty() || proposal.per_campaign == 0 {
         return Ok(Vec::new());
     }
-    let rows = statement(dialect::claim_propose(JOB))
+    let rows = statement(dialect::claim_propose(JOB, kinds.len()))
         .bind(dialect::id_set(campaigns.iter().map(|id| id.as_u128())))
         .bind(dialect::text_set(kinds.into_iter().cloned()))
         .bind(Time(proposal.now))

@@ -103,7 +103,7 @@ pub(super) fn text_set(texts: impl Iterator<Item = String>) -> TextSet {
 ///
 /// Each (campaign, kind, priority) is a range of one index, read from its due end. CROSS JOIN fixes
 /// the order in which SQLite nests the loops, INDEXED BY the index.
-pub(super) fn claim_propose(columns: &str) -> String {
+pub(super) fn claim_propose(columns: &str, _kinds: usize) -> String {
     format!(
         "SELECT {columns} FROM json_each($1) AS c \
          CROSS JOIN json_each($2) AS k \
