@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod client;
+mod clock;
 pub mod enqueue;
 pub mod line;
 pub mod ops;

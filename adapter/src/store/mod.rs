@@ -6,6 +6,7 @@
 //!
 //! Lock order, always: gate → sessions → campaigns (by id) → jobs (by id) → journal.
 
+pub mod memory;
 pub mod postgres;
 mod sql;
 pub mod sqlite;
