@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::gate::Clock;
 use super::runtime::Error;
-use super::service::{chain, client, parse_base};
+use super::service::{Clients, chain, parse_base};
 use crate::wire::{self, Envelope, Problem, code};
 
 /// The server, as a worker reaches it.
@@ -64,19 +64,19 @@ impl Api {
     pub(super) fn new(
         server_url: &str,
         token: Option<SecretString>,
-        clock: Clock,
+        clients: &Clients,
     ) -> Result<Self, Error> {
         let wrong = |problem: String| Error::Config(format!("server: {problem}"));
         let url = parse_base(server_url).map_err(wrong)?;
         Ok(Self {
-            http: client(&url, REQUEST_TIMEOUT).map_err(|e| wrong(chain(&e)))?,
+            http: clients.to(&url),
             base: format!(
                 "{}{}",
                 url.as_str().trim_end_matches('/'),
                 wire::WORKER_BASE
             ),
             token,
-            clock,
+            clock: Clock::start(),
         })
     }
 
@@ -91,7 +91,7 @@ impl Api {
         request: &impl Serialize,
     ) -> Result<Answered<T>, Failed> {
         let post = self.http.post(format!("{}/{path}", self.base));
-        self.ask(post.json(request)).await
+        self.ask(post.json(request), REQUEST_TIMEOUT).await
     }
 
     /// Asks for the gate, waiting with the server for up to `wait`.
@@ -101,14 +101,15 @@ impl Api {
         wait: Duration,
     ) -> Result<Answered<wire::GateAnswer>, Failed> {
         let get = self.http.get(format!("{}/gate", self.base)).query(query);
-        self.ask(get.timeout(REQUEST_TIMEOUT.saturating_add(wait)))
-            .await
+        self.ask(get, REQUEST_TIMEOUT.saturating_add(wait)).await
     }
 
     async fn ask<T: DeserializeOwned>(
         &self,
         mut request: RequestBuilder,
+        timeout: Duration,
     ) -> Result<Answered<T>, Failed> {
+        request = request.timeout(timeout);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose_secret());
         }

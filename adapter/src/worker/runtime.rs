@@ -15,9 +15,9 @@ use tracing::Instrument;
 use super::client::{Api, Failed};
 use super::config::WorkerConfig;
 use super::context::{CallError, JobContext, NotNow, Surroundings};
-use super::gate::{Clock, Untold};
+use super::gate::Untold;
 use super::handler::{Handlers, JobError, JobOutcome, JobResult};
-use super::service::{Service, Services};
+use super::service::{Clients, Service, Services};
 use super::session::{EndFailed, Session};
 use crate::wire::{
     CompleteRequest, FailRequest, FailureKind, Lease, Problem, RegisterRequest, ReleaseRequest,
@@ -64,9 +64,10 @@ impl Worker {
         if handlers.kinds().is_empty() {
             return wrong("a worker needs a handler");
         }
+        let clients = Clients::new()?;
         let mut services = Services::new();
         for declared in &config.services {
-            let service = Service::declare(declared, lease)?;
+            let service = Service::declare(declared, lease, &clients)?;
             if services
                 .insert(declared.name.clone(), Arc::new(service))
                 .is_some()
@@ -75,7 +76,7 @@ impl Worker {
             }
         }
         let token: Option<SecretString> = config.token.clone();
-        let api = Api::new(&config.server_url, token, Clock::start())?;
+        let api = Api::new(&config.server_url, token, &clients)?;
         Ok(Self {
             config,
             handlers: Arc::new(handlers),

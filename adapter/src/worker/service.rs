@@ -241,7 +241,11 @@ pub(super) struct Prepared {
 
 impl Service {
     /// R33: checks a declaration; its deadline must be shorter than the lease.
-    pub(super) fn declare(config: &ServiceClient, lease: Duration) -> Result<Self, Error> {
+    pub(super) fn declare(
+        config: &ServiceClient,
+        lease: Duration,
+        clients: &Clients,
+    ) -> Result<Self, Error> {
         let wrong =
             |problem: String| Error::Config(format!("service `{}`: {problem}", config.name));
         let name = ServiceName::new(config.name.clone()).map_err(|e| wrong(e.to_string()))?;
@@ -272,7 +276,7 @@ impl Service {
             .collect::<Result<_, _>>()?;
         let secrets = config.headers.iter().chain(&config.query);
         Ok(Self {
-            http: client(&base, config.deadline).map_err(|e| wrong(chain(&e)))?,
+            http: clients.to(&base),
             name,
             deadline: config.deadline,
             base,
@@ -415,28 +419,46 @@ impl Service {
     }
 }
 
-/// A client that never retries, follows no redirect, and goes to loopback hosts directly.
-pub(super) fn client(base: &Url, timeout: Duration) -> reqwest::Result<Client> {
-    let builder = Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .timeout(timeout)
-        .user_agent(concat!("andon/", env!("CARGO_PKG_VERSION")));
-    let is_loopback = match base.host_str() {
-        Some("localhost") => true,
-        Some(host) => host
-            .trim_matches(['[', ']'])
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback()),
-        None => false,
-    };
-    if is_loopback {
-        builder.no_proxy()
-    } else {
-        builder
+/// Clients that never retry and follow no redirect. Each request has its own time limit.
+#[derive(Debug, Clone)]
+pub(super) struct Clients {
+    any: Client,
+    /// To loopback hosts no proxy is used.
+    loopback: Client,
+}
+
+impl Clients {
+    pub(super) fn new() -> Result<Self, Error> {
+        let client = || {
+            Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .user_agent(concat!("andon/", env!("CARGO_PKG_VERSION")))
+        };
+        let wrong = |error: reqwest::Error| Error::Config(chain(&error));
+        Ok(Self {
+            any: client().build().map_err(wrong)?,
+            loopback: client().no_proxy().build().map_err(wrong)?,
+        })
     }
-    .build()
+
+    /// The client for this host.
+    pub(super) fn to(&self, base: &Url) -> Client {
+        let is_loopback = match base.host_str() {
+            Some("localhost") => true,
+            Some(host) => host
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback()),
+            None => false,
+        };
+        if is_loopback {
+            self.loopback.clone()
+        } else {
+            self.any.clone()
+        }
+    }
 }
 
 /// Reads the address of a service or a server.
@@ -616,13 +638,18 @@ const FORBIDDEN_HEADERS: [&str; 14] = [
 mod tests {
     use super::*;
 
+    fn declare(config: &ServiceClient, lease_seconds: u64) -> Result<Service, Error> {
+        let lease = Duration::from_secs(lease_seconds);
+        Service::declare(config, lease, &Clients::new().unwrap())
+    }
+
     fn service() -> Service {
         let config = ServiceClient {
             headers: vec![("authorization".into(), "Bearer sk-123456".into())],
             query: vec![("api".into(), "key-7890".into())],
             ..ServiceClient::new("openai", "https://api.example.com/base/")
         };
-        Service::declare(&config, Duration::from_mins(1)).unwrap()
+        declare(&config, 60).unwrap()
     }
 
     fn prepare(request: CallRequest) -> Result<reqwest::Request, InvalidRequest> {
@@ -705,7 +732,7 @@ mod tests {
             allowed_headers: vec!["Authorization".into()],
             ..ServiceClient::new("openai", "http://127.0.0.1:9")
         };
-        let service = Service::declare(&config, Duration::from_mins(1)).unwrap();
+        let service = declare(&config, 60).unwrap();
         let request = CallRequest::get("/").header("authorization", "mine");
         let http = service.prepare(request, "k").unwrap().http;
         assert_eq!(http.headers()["authorization"], "mine");
@@ -723,12 +750,12 @@ mod tests {
             "http://example.com/#f",
             "file:///etc/passwd",
         ] {
-            let declared = Service::declare(&ServiceClient::new("s", base), Duration::from_mins(1));
+            let declared = declare(&ServiceClient::new("s", base), 60);
             assert!(declared.is_err(), "{base}");
         }
         let fine = ServiceClient::new("s", "http://example.com");
-        assert!(Service::declare(&fine, Duration::from_secs(20)).is_err());
-        assert!(Service::declare(&fine, Duration::from_secs(21)).is_ok());
+        assert!(declare(&fine, 20).is_err());
+        assert!(declare(&fine, 21).is_ok());
     }
 
     #[test]
