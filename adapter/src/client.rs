@@ -61,6 +61,17 @@ pub enum Error {
     },
 }
 
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
 fn said(problem: &Problem) -> &str {
     if problem.detail.is_empty() {
         &problem.title
@@ -144,12 +155,15 @@ impl Client {
             bearer.set_sensitive(true);
             headers.insert(AUTHORIZATION, bearer);
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .default_headers(headers)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
-            .build()
-            .map_err(|_| wrong())?;
+            .timeout(ANSWER_TIMEOUT);
+        if is_loopback(&url) {
+            // No proxy reaches this machine's own server.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|_| wrong())?;
         Ok(Self { http, server: url })
     }
 

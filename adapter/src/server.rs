@@ -1,7 +1,8 @@
 //! A whole server in one call: store, line, background passes and HTTP API. `andon serve` runs it, and
 //! so does the demo.
 
-use std::future::IntoFuture;
+mod serving;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,14 +192,12 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
     let addr = listener.local_addr().map_err(listen_error)?;
     let stop = CancellationToken::new();
     let router = axum::Router::new();
-    let serving = axum::serve(listener, router)
-        .with_graceful_shutdown(stop.clone().cancelled_owned())
-        .into_future();
-    let serving = tokio::spawn(async move {
-        if let Err(error) = serving.await {
-            tracing::error!(cause = ?error, "serving ended");
-        }
-    });
+    let serving = tokio::spawn(serving::serve(
+        listener,
+        router,
+        serving::Bounds::default(),
+        stop.clone(),
+    ));
     let background = tokio::spawn(background(line.clone(), is_started, stop.clone()));
     Ok(RunningServer {
         addr,

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::missing_panics_doc,
     unreachable_pub,
     reason = "the functions that tests share fail the test, as the tests themselves do"
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The longest that anything in these tests is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How a command ended.
 #[derive(Debug)]

@@ -1,0 +1,174 @@
+//! Accepting connections within bounds: how many there are, how long a request's head may take, and how
+//! large it may be. (`axum::serve` sets none of them.)
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What connections are bounded by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// How many there may be; more wait to be accepted.
+    pub(super) connections_max: usize,
+    /// How long a request's head may take, from when the connection became idle.
+    pub(super) head_timeout: Duration,
+    /// How large a request's head may be, in bytes.
+    pub(super) head_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            // Longer than clients keep an idle connection (90 seconds is usual), so that it is they
+            // who close it, and never a request that meets a closing one.
+            head_timeout: Duration::from_secs(100),
+            head_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+/// How long to wait after a connection could not be accepted: out of file descriptors, most likely.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Serves until told to stop, then lets open requests end.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    stop: CancellationToken,
+) {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_timeout)
+        .max_buf_size(bounds.head_bytes_max);
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    while let Some((stream, place)) = accept(&listener, &places, &stop).await {
+        // Answers are small: waiting for more of them to fill a packet only delays them.
+        let _best_effort = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(cause = %error, "a connection broke off");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    // All places are free once all connections have ended.
+    let all = u32::try_from(bounds.connections_max).unwrap_or(u32::MAX);
+    let _never_closed = places.acquire_many(all).await;
+}
+
+/// The next connection and its place; none once told to stop.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    loop {
+        let next = async {
+            let place = Arc::clone(places).acquire_owned().await.ok();
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            (accepted, place) = next => match (accepted, place) {
+                (Ok((stream, _)), Some(place)) => return Some((stream, place)),
+                (Err(error), _) => {
+                    tracing::warn!(cause = %error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+                (Ok(_), None) => return None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn start(bounds: Bounds) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let slow = get(async || {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            "done"
+        });
+        let router = Router::new()
+            .route("/slow", slow)
+            .route("/", get(async || "fine"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, bounds, stop.clone()));
+        (addr, stop, serving)
+    }
+
+    async fn exchange(addr: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _reset = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_or_is_too_large_is_cut_off() {
+        let bounds = Bounds {
+            head_timeout: Duration::from_millis(100),
+            head_bytes_max: 16 * 1024,
+            ..Bounds::default()
+        };
+        let (addr, _stop, _serving) = start(bounds).await;
+        let fine = exchange(
+            addr,
+            "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(
+            fine.starts_with("HTTP/1.1 200") && fine.ends_with("fine"),
+            "{fine}"
+        );
+        let slow = exchange(addr, "GET / HTTP/1.1\r\nhost:").await;
+        assert!(!slow.contains("200"), "{slow}");
+        let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024));
+        assert!(exchange(addr, &large).await.starts_with("HTTP/1.1 431"));
+    }
+
+    #[tokio::test]
+    async fn open_requests_end_after_it_was_told_to_stop_and_new_ones_are_not_taken() {
+        let (addr, stop, serving) = start(Bounds::default()).await;
+        let request = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+        let open = tokio::spawn(async move { exchange(addr, request).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.cancel();
+        assert!(open.await.unwrap().ends_with("done"));
+        serving.await.unwrap();
+        assert!(TcpStream::connect(addr).await.is_err());
+    }
+}
