@@ -553,6 +553,30 @@ async fn r22_a_cancelled_job_is_told_to_stop() {
 }
 
 #[tokio::test]
+async fn r24_a_job_is_stopped_between_calls_so_that_no_paid_result_is_dropped() {
+    let mut bench = Bench::start().await;
+    // The call outlasts the heartbeat that tells of the cancellation.
+    bench.fail(Service::Perplexity, Effect::Delay { ms: 1_500 });
+    let cancelled = bench.stub.add("job", Value::Null);
+    bench.stub.set(|line| line.cancelled = vec![cancelled]);
+    let mut config = bench.config();
+    config.lease = Duration::from_secs(3);
+    config.services = pipeline::services(&bench.vendors, Duration::from_millis(2_500));
+    let shared = bench.stub.shared();
+    let handle = move |cx: JobContext, _: Value| two_calls(cx, Arc::clone(&shared));
+    bench.work_with(config, Handlers::new().on("job", handle));
+    let ended = bench.ended(1).await;
+    assert!(matches!(ended[0], Report::Release(_)), "{ended:?}");
+    let told = bench.stub.place(|it| *it == Happened::Beat);
+    let reported = bench.stub.place(
+        |it| matches!(it, Happened::CallReported(_, r) if r.outcome == CallOutcome::Success),
+    );
+    assert!(told < reported, "{:?}", bench.stub.log());
+    assert_eq!(bench.vendors.calls(Service::OpenAi), 0);
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn r24_a_session_that_ended_stops_its_jobs_and_the_worker_registers_again() {
     let mut bench = Bench::start().await;
     bench.stub.add("job", Value::Null);
