@@ -1,0 +1,732 @@
+//! Cases from the field: public bug reports of job queues and circuit breakers, as scenarios for the
+//! rules. The ids B… and Q… are those of the list of cases.
+
+#![expect(
+    clippy::panic,
+    reason = "a test that cannot go on must fail; the lints know only functions marked as tests"
+)]
+
+mod kit;
+
+use std::time::Duration;
+
+use andon::line::{Enqueued, NewJob, Outcome, Payload};
+use andon::{
+    By, CallOutcome, CampaignStatus, CircuitState, Command, Ended, Ending, Intake, JobId,
+    JobStatus, Priority, QueueState, Refusal, UniqueKey, Verdict,
+};
+use kit::*;
+
+/// The job part and the verdict of an accepted command that ends a lease.
+fn ended(outcome: Outcome) -> (Result<Ended, Refusal>, Option<Verdict>) {
+    let Outcome::Ended(reply) = outcome else {
+        panic!("{outcome:?}");
+    };
+    (reply.answer.job, reply.answer.verdict)
+}
+
+fn is_stale(outcome: Outcome) -> bool {
+    matches!(ended(outcome).0, Err(Refusal::StaleLease { .. }))
+}
+
+#[test]
+fn case_b1_an_error_that_is_not_the_services_ends_the_lease_and_leaves_the_breaker() {
+    let retryable = Ending::FailRetryable { retry_after: None };
+    for (ending, status) in [
+        (Ending::FailPermanent, JobStatus::Failed),
+        (retryable, JobStatus::Pending),
+    ] {
+        let mut scene = Scene::new().running();
+        let token = scene.claims(W1, J1);
+        let (gate, entries) = (scene.line.gate().clone(), scene.line.journal().len());
+        scene.does(end(J1, token, ending));
+        assert_eq!(scene.job(J1), status);
+        assert_eq!(scene.line.job(J1).unwrap().holder(), None);
+        assert_eq!(*scene.line.gate(), gate);
+        let of_gate = |entry: &andon::Entry| matches!(entry.event, andon::Event::Gate { .. });
+        assert!(!scene.line.journal()[entries..].iter().any(of_gate));
+    }
+}
+
+#[test]
+fn case_b2_nothing_starts_in_half_open_and_it_half_opens_once() {
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN))).running();
+    scene.campaign(C2, Intake::Closed, &[J2]);
+    scene.openai_fails();
+    scene.now += 60;
+    scene.register(W2);
+    for _ in 0..10 {
+        scene.does(Command::Tick);
+    }
+    let half_opened = scene.journal_from(0);
+    let count = half_opened.iter().filter(|k| **k == "breaker_half_opened");
+    assert_eq!(count.count(), 1);
+    assert!(scene.claims_all(W2).is_empty());
+    assert_eq!(
+        scene.refused(Command::StartCampaign { campaign: C2 }),
+        "Cannot start: the queue is paused; Circuit breaker openai is half-open"
+    );
+    assert_eq!(
+        scene.refused(resume()),
+        "Cannot resume: Circuit breaker openai is half-open"
+    );
+}
+
+#[test]
+fn case_b3_a_breaker_held_by_hand_yields_to_no_timer_and_no_success() {
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN))).running();
+    scene.openai_fails();
+    scene.now += 10;
+    scene.does(Command::OpenBreaker { service: openai() });
+    scene.now += 60;
+    scene.does(Command::Tick);
+    scene.now += 1;
+    let seen = Some(scene.version());
+    scene.does(Command::Report {
+        service: openai(),
+        outcome: CallOutcome::Success,
+        version: seen,
+    });
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Open);
+    assert_eq!(scene.queue(), QueueState::Paused);
+    // D3: it is shown who holds it, beside what opened it.
+    let chain = scene.line.campaign_causes(C1).unwrap().to_string();
+    assert!(chain.contains("by breaker openai, opened by hand, by operator ada"));
+    assert!(chain.contains("health check"));
+    scene.resets_openai();
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Closed);
+    assert_eq!(scene.queue(), QueueState::Paused);
+}
+
+#[test]
+fn case_b4_the_cool_down_runs_from_the_current_opening() {
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN))).running();
+    scene.openai_fails();
+    scene.now = 10;
+    scene.resets_openai();
+    scene.resumes();
+    scene.now = 50;
+    scene.openai_fails();
+    scene.now = 61;
+    scene.does(Command::Tick);
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Open);
+    scene.now = 110;
+    scene.does(Command::Tick);
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::HalfOpen);
+}
+
+#[test]
+fn case_b5_a_stale_failure_is_told_so_tallied_once_and_gives_the_attempt_back() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    let permit = scene.version();
+    scene.openai_fails();
+    scene.resets_openai();
+    scene.resumes();
+    let late = end(J1, token, service_error(J1, permit));
+    let (job, verdict) = ended(scene.does(late.clone()));
+    assert!(job.is_ok());
+    assert_eq!(verdict, Some(Verdict::Stale));
+    assert_eq!(scene.breaker(&openai()), (CircuitState::Closed, 0));
+    assert_eq!(scene.job(J1), JobStatus::Pending);
+    assert_eq!(scene.line.job(J1).unwrap().attempt(), 0);
+    assert!(matches!(scene.does(late), Outcome::EndedBefore(_)));
+    let tallied: Vec<u64> = scene.line.tallies().values().map(|t| t.count).collect();
+    assert_eq!(tallied, [1]);
+    // A new call takes a new permit, and its failure opens the breaker.
+    scene.now += 1;
+    let token = scene.claims(W1, J1);
+    let permit = scene.version();
+    let (_, verdict) = ended(scene.does(end(J1, token, service_error(J1, permit))));
+    assert_eq!(verdict, Some(Verdict::Opened));
+}
+
+#[test]
+fn case_b6_cancelled_calls_neither_count_nor_clear_a_count() {
+    let mut scene = Scene::with(settings(3, None));
+    let jobs: Vec<JobId> = (1..=20).map(JobId::from_u128).collect();
+    scene.campaign(C1, Intake::Closed, &jobs);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    scene.openai_fails();
+    scene.openai_fails();
+    for lease in scene.claims_all(W1) {
+        scene.does(end(lease.job, lease.token, Ending::Release));
+    }
+    for job in jobs {
+        assert_eq!(scene.job(job), JobStatus::Pending);
+        assert_eq!(scene.line.job(job).unwrap().attempt(), 0);
+    }
+    assert_eq!(scene.breaker(&openai()), (CircuitState::Closed, 2));
+    assert_eq!(scene.queue(), QueueState::Active);
+}
+
+#[test]
+fn case_b7_of_six_failures_at_once_one_opens_and_five_give_their_attempts_back() {
+    let mut scene = Scene::new();
+    let jobs: Vec<JobId> = (1..=6).map(JobId::from_u128).collect();
+    scene.campaign(C1, Intake::Closed, &jobs);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    let leases = scene.claims_all(W1);
+    let permit = scene.version();
+    let entries = scene.line.journal().len();
+    let mut verdicts = vec![];
+    for lease in &leases {
+        let failed = end(lease.job, lease.token, service_error(lease.job, permit));
+        verdicts.push(ended(scene.does(failed)).1);
+    }
+    assert_eq!(verdicts[0], Some(Verdict::Opened));
+    assert!(verdicts[1..].iter().all(|v| *v == Some(Verdict::Stale)));
+    assert_eq!(
+        scene.journal_from(entries),
+        ["breaker_opened", "queue_paused"]
+    );
+    let first = scene
+        .line
+        .gate()
+        .breaker(&openai())
+        .unwrap()
+        .opening()
+        .cloned();
+    let first = first.unwrap().origin.describe();
+    assert!(first.contains(&leases[0].job.to_string()), "{first}");
+    let attempts: Vec<u32> = jobs
+        .iter()
+        .map(|job| scene.line.job(*job).unwrap().attempt())
+        .collect();
+    assert_eq!(attempts, [1, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn case_b8_a_success_that_began_before_the_opening_closes_nothing() {
+    let mut scene = Scene::new();
+    scene.campaign(C1, Intake::Closed, &[J1, J2]);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    let (first, second) = (scene.claims(W1, J1), scene.claims(W1, J2));
+    let permit = scene.version();
+    scene.does(end(J1, first, service_error(J1, permit)));
+    let success = |version| Command::Report {
+        service: openai(),
+        outcome: CallOutcome::Success,
+        version,
+    };
+    scene.does(Command::CallReport {
+        job: J2,
+        token: second,
+        call: call(1),
+        service: openai(),
+        outcome: CallOutcome::Success,
+        version: Some(permit),
+    });
+    scene.does(end(J2, second, Ending::Complete));
+    scene.does(success(Some(permit)));
+    scene.does(success(None));
+    assert_eq!(scene.job(J2), JobStatus::Completed);
+    assert_eq!(scene.line.result(J2, second), Some("a result"));
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Open);
+    assert_eq!(scene.queue(), QueueState::Paused);
+}
+
+#[test]
+fn case_b9_successes_on_a_closed_breaker_write_nothing_and_a_reset_says_it_was_closed() {
+    let mut scene = Scene::new().running();
+    let line = scene.line.clone();
+    for _ in 0..1_000 {
+        let version = Some(scene.version());
+        scene
+            .line
+            .execute(
+                &worker(),
+                Command::Report {
+                    service: openai(),
+                    outcome: CallOutcome::Success,
+                    version,
+                },
+                at(scene.now),
+            )
+            .unwrap();
+    }
+    assert!(scene.line == line);
+    let since = scene.line.gate().breaker(&openai()).unwrap().since();
+    let reset = Command::ResetBreaker { service: openai() };
+    let now = at(scene.now);
+    let first = scene.line.execute_once("key", &ada(), reset.clone(), now);
+    let Ok(Outcome::Reset(outcome)) = &first else {
+        panic!("{first:?}");
+    };
+    assert_eq!(outcome.was, CircuitState::Closed);
+    assert_eq!(scene.line.gate().breaker(&openai()).unwrap().since(), since);
+    let line = scene.line.clone();
+    assert_eq!(scene.line.execute_once("key", &ada(), reset, now), first);
+    assert!(scene.line == line);
+}
+
+#[test]
+fn case_b10_starting_again_with_the_same_configuration_changes_nothing() {
+    let mut scene = Scene::new().running();
+    scene.openai_fails();
+    let line = scene.line.clone();
+    scene.now += 1_000;
+    scene.does(Command::Configure {
+        services: [
+            (openai(), settings(1, None)),
+            (service("apollo"), settings(1, None)),
+        ]
+        .into(),
+    });
+    assert!(scene.line == line);
+}
+
+#[test]
+fn case_b12_a_call_that_never_ends_holds_nothing_for_ever() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    scene.now += 30;
+    scene.does(Command::Sweep);
+    assert_eq!(scene.job(J1), JobStatus::Pending);
+    assert_eq!(scene.line.job(J1).unwrap().attempt(), 1);
+    assert_eq!(scene.breaker(&openai()), (CircuitState::Closed, 0));
+    let mut claimed_again = scene.clone();
+    claimed_again.register(W2);
+    claimed_again.claims(W2, J1);
+    assert!(is_stale(claimed_again.does(end(
+        J1,
+        token,
+        Ending::Complete
+    ))));
+    let kept: Vec<&str> = claimed_again.line.kept(J1, token).collect();
+    assert_eq!(kept, ["a result"]);
+    assert!(
+        ended(scene.does(end(J1, token, Ending::Complete)))
+            .0
+            .is_ok()
+    );
+    assert_eq!(scene.job(J1), JobStatus::Completed);
+}
+
+#[test]
+fn case_b13_a_clock_that_steps_revives_no_session_and_resumes_nothing() {
+    let noon = 12 * 3600;
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN)));
+    scene.now = noon;
+    scene.campaign(C1, Intake::Closed, &[J1]);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    let token = scene.claims(W1, J1);
+    scene.openai_fails();
+    scene.now = noon - 3600;
+    scene.does(Command::Tick);
+    scene.does(Command::Heartbeat { session: W1 });
+    scene.does(Command::Sweep);
+    assert_eq!(scene.line.job(J1).unwrap().holder(), Some(W1));
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Open);
+    scene.now = noon + 5400;
+    scene.does(Command::Tick);
+    scene.does(Command::Sweep);
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::HalfOpen);
+    assert_eq!(scene.queue(), QueueState::Paused);
+    // The session has ended: stepping back again does not bring it back.
+    scene.now = noon;
+    scene.refused(Command::Heartbeat { session: W1 });
+    scene.resets_openai();
+    scene.resumes();
+    scene.now = noon + 5400;
+    scene.register(W2);
+    assert!(scene.claims(W2, J1) > token);
+    assert!(is_stale(scene.does(end(J1, token, Ending::Complete))));
+}
+
+#[test]
+fn case_b14_retried_late_added_and_swept_jobs_are_all_paused_with_the_line() {
+    let mut scene = Scene::new();
+    let failed: Vec<JobId> = (1..=5).map(JobId::from_u128).collect();
+    scene.campaign(C1, Intake::OpenEnded, &failed);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    for lease in scene.claims_all(W1) {
+        scene.does(end(lease.job, lease.token, Ending::FailPermanent));
+    }
+    let delayed = (6..=8).map(|id| {
+        let mut job = NewJob::new(JobId::from_u128(id));
+        job.run_at = Some(at(20));
+        job
+    });
+    let held = NewJob::new(JobId::from_u128(9));
+    let jobs = delayed.chain([held]).collect();
+    scene.does(Command::Enqueue { campaign: C1, jobs });
+    scene.claims(W1, JobId::from_u128(9));
+    scene.openai_fails();
+    for job in &failed {
+        scene.does(Command::RetryJob { job: *job });
+    }
+    let added = (10..=11)
+        .map(|id| NewJob::new(JobId::from_u128(id)))
+        .collect();
+    scene.does(Command::Enqueue {
+        campaign: C1,
+        jobs: added,
+    });
+    scene.now = 40;
+    scene.does(Command::Sweep);
+    scene.register(W2);
+    let all: Vec<JobId> = (1..=11).map(JobId::from_u128).collect();
+    let chain = scene.line.job_causes(all[0]).unwrap();
+    for job in &all {
+        assert_eq!(scene.job(*job), JobStatus::Paused);
+        assert_eq!(scene.line.job_causes(*job), Some(chain.clone()));
+    }
+    assert!(scene.claims_all(W2).is_empty());
+    scene.resets_openai();
+    scene.resumes();
+    let mut claimed: Vec<JobId> = scene.claims_all(W2).iter().map(|l| l.job).collect();
+    claimed.sort();
+    assert_eq!(claimed, all);
+}
+
+#[test]
+fn case_b16_a_changed_configuration_keeps_state_count_and_since() {
+    let mut scene = Scene::with(settings(3, None)).running();
+    scene.openai_fails();
+    scene.openai_fails();
+    let since = scene.line.gate().breaker(&openai()).unwrap().since();
+    let declare = |threshold| Command::Configure {
+        services: [
+            (openai(), settings(threshold, None)),
+            (service("apollo"), settings(1, None)),
+        ]
+        .into(),
+    };
+    for threshold in [5, 1] {
+        scene.does(declare(threshold));
+        let breaker = scene.line.gate().breaker(&openai()).unwrap();
+        assert_eq!(scene.breaker(&openai()), (CircuitState::Closed, 2));
+        assert_eq!(breaker.since(), since);
+        assert_eq!(scene.queue(), QueueState::Active);
+    }
+    scene.openai_fails();
+    assert_eq!(scene.breaker(&openai()).0, CircuitState::Open);
+    // Removed while OPEN: it goes on blocking.
+    scene.does(Command::Configure {
+        services: [(service("apollo"), settings(1, None))].into(),
+    });
+    assert_eq!(
+        scene.refused(resume()),
+        "Cannot resume: Circuit breaker openai is open"
+    );
+    scene.resets_openai();
+    scene.resumes();
+    scene.refused(Command::OpenBreaker { service: openai() });
+}
+
+#[test]
+fn case_q1_a_job_made_due_during_a_pause_is_there_after_the_resume() {
+    let mut scene = Scene::new();
+    let mut later = NewJob::new(J3);
+    later.run_at = Some(at(3_600));
+    scene.campaign(C1, Intake::Closed, &[J1, J2]);
+    scene.does(Command::Enqueue {
+        campaign: C1,
+        jobs: vec![later],
+    });
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.openai_fails();
+    scene.now = 3_600;
+    scene.resets_openai();
+    let entries = scene.line.journal().len();
+    scene.resumes();
+    assert_eq!(scene.journal_from(entries), ["queue_resumed"]);
+    scene.register(W1);
+    assert_eq!(scene.claims_all(W1).len(), 3);
+}
+
+#[test]
+fn case_q2_jobs_retried_during_a_pause_wait_for_the_resume_and_run_once() {
+    let mut scene = Scene::new();
+    let jobs: Vec<JobId> = (1..=15).map(JobId::from_u128).collect();
+    scene.campaign(C1, Intake::Closed, &jobs);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    for job in &jobs[..5] {
+        let token = scene.claims(W1, *job);
+        scene.does(end(*job, token, Ending::FailPermanent));
+    }
+    scene.openai_fails();
+    for job in &jobs[..5] {
+        scene.does(Command::RetryJob { job: *job });
+        assert_eq!(scene.job(*job), JobStatus::Paused);
+    }
+    scene.register(W2);
+    assert!(scene.claims_all(W1).is_empty() && scene.claims_all(W2).is_empty());
+    scene.resets_openai();
+    scene.resumes();
+    assert_eq!(scene.claims_all(W1).len(), 15);
+    assert!(scene.claims_all(W2).is_empty());
+}
+
+#[test]
+fn case_q4_work_that_ends_during_a_pause_leaves_the_pause_as_it_is() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    scene.does(Command::PauseCampaign { campaign: C1 });
+    let causes = scene.line.campaign_causes(C1);
+    scene.does(complete_and_spawn(J1, token, vec![NewJob::new(J2)]));
+    assert_eq!(scene.job(J1), JobStatus::Completed);
+    assert_eq!(scene.job(J2), JobStatus::Paused);
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Paused);
+    assert_eq!(scene.line.campaign_causes(C1), causes);
+    scene.resumes();
+    assert_eq!(scene.job(J2), JobStatus::Pending);
+}
+
+#[test]
+fn case_q5_a_deploy_sets_nothing_going() {
+    let mut scene = Scene::new().running();
+    scene.openai_fails();
+    let queue = scene.line.gate().queue().cause().cloned();
+    let epoch = scene.line.gate().epoch();
+    scene.now += 100;
+    scene.does(Command::Configure {
+        services: [
+            (openai(), settings(5, Some(COOL_DOWN))),
+            (service("apollo"), settings(1, None)),
+            (service("instantly"), settings(1, None)),
+        ]
+        .into(),
+    });
+    assert_eq!(scene.queue(), QueueState::Paused);
+    assert_eq!(scene.line.gate().queue().cause().cloned(), queue);
+    assert_eq!(scene.line.gate().epoch(), epoch);
+    scene.register(W2);
+    assert!(scene.claims_all(W2).is_empty());
+}
+
+#[test]
+fn case_q6_a_sweep_that_comes_too_late_changes_no_finished_job() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    scene.now += 30;
+    scene.does(end(J1, token, Ending::Complete));
+    let completed = scene.line.job(J1).cloned();
+    scene.does(Command::Sweep);
+    assert_eq!(scene.line.job(J1).cloned(), completed);
+    // Released and claimed by another before the sweep: the new lease stands.
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    scene.now += 30;
+    scene.does(end(J1, token, Ending::Release));
+    scene.register(W2);
+    scene.claims(W2, J1);
+    scene.does(Command::Sweep);
+    assert_eq!(scene.line.job(J1).unwrap().holder(), Some(W2));
+}
+
+#[test]
+fn case_q7_the_sweep_needs_no_active_line() {
+    let mut scene = Scene::new().running();
+    scene.claims(W1, J1);
+    scene.openai_fails();
+    scene.now += 30;
+    scene.does(Command::Sweep);
+    assert_eq!(scene.line.job(J1).unwrap().holder(), None);
+    assert_eq!(scene.job(J1), JobStatus::Paused);
+}
+
+#[test]
+fn case_q8_a_holder_that_lost_its_lease_writes_nothing_onto_the_job() {
+    let mut scene = Scene::new().running();
+    let old = scene.claims(W1, J1);
+    scene.now += 30;
+    scene.does(Command::Sweep);
+    scene.register(W2);
+    let new = scene.claims(W2, J1);
+    let job = scene.line.job(J1).cloned();
+    scene.refused(Command::Heartbeat { session: W1 });
+    let retryable = Ending::FailRetryable { retry_after: None };
+    assert!(is_stale(scene.does(end(J1, old, retryable))));
+    assert!(is_stale(scene.does(complete_and_spawn(
+        J1,
+        old,
+        vec![NewJob::new(J2)]
+    ))));
+    scene.does(Command::RecordStep {
+        job: J1,
+        token: old,
+        step: step_name("write_copy"),
+        result: "late".into(),
+    });
+    assert_eq!(scene.line.job(J1).cloned(), job);
+    assert_eq!(scene.line.job(J2), None);
+    assert_eq!(scene.line.step(J1, &step_name("write_copy")), None);
+    assert!(ended(scene.does(end(J1, new, Ending::Complete))).0.is_ok());
+}
+
+#[test]
+fn case_q9_a_unique_key_is_held_by_one_job_whatever_its_stage() {
+    let mut scene = Scene::new();
+    scene.campaign(C1, Intake::OpenEnded, &[]);
+    let keyed = |id: JobId, payload: &str| {
+        let mut job = NewJob::new(id);
+        job.unique_key = Some(UniqueKey::new("lead 7").unwrap());
+        job.payload = payload.into();
+        Command::Enqueue {
+            campaign: C1,
+            jobs: vec![job],
+        }
+    };
+    scene.does(keyed(J1, "one"));
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    let token = scene.claims(W1, J1);
+    scene.does(end(J1, token, Ending::Complete));
+    for (payload, same) in [("one", Payload::Same), ("two", Payload::Differs)] {
+        let existed = Enqueued::Existed {
+            job: J1,
+            stage: andon::JobStage::Completed,
+            payload: same,
+        };
+        assert_eq!(
+            scene.does(keyed(J2, payload)),
+            Outcome::Enqueued(vec![existed])
+        );
+    }
+    assert_eq!(scene.line.jobs().count(), 1);
+}
+
+#[test]
+fn case_q11_a_cancel_is_final_keeps_the_late_result_and_lets_a_failure_count() {
+    let mut cancelled = Scene::new().running();
+    let token = cancelled.claims(W1, J1);
+    cancelled.does(Command::CancelCampaign { campaign: C1 });
+    let mut scene = cancelled.clone();
+    let (job, _) = ended(scene.does(end(J1, token, Ending::Complete)));
+    assert!(matches!(job, Err(Refusal::Cancelled { .. })));
+    assert_eq!(scene.line.kept(J1, token).collect::<Vec<_>>(), ["a result"]);
+    let mut scene = cancelled;
+    let permit = scene.version();
+    let (job, verdict) = ended(scene.does(end(J1, token, service_error(J1, permit))));
+    assert!(matches!(job, Err(Refusal::Cancelled { .. })));
+    assert_eq!(verdict, Some(Verdict::Opened));
+    assert_eq!(scene.job(J1), JobStatus::Cancelled);
+    assert_eq!(scene.queue(), QueueState::Paused);
+}
+
+#[test]
+fn case_q13_a_campaign_whose_job_spawns_others_settles_once_after_the_last() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    let spawn = (20..25)
+        .map(|id| NewJob::new(JobId::from_u128(id)))
+        .collect();
+    scene.does(complete_and_spawn(J1, token, spawn));
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Running);
+    let added = Command::Enqueue {
+        campaign: C1,
+        jobs: vec![NewJob::new(J2)],
+    };
+    for lease in scene.claims_all(W1) {
+        assert_eq!(scene.campaign_is(C1), CampaignStatus::Running);
+        scene.refused(added.clone());
+        scene.does(end(lease.job, lease.token, Ending::Complete));
+    }
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Completed);
+    let settled = scene.journal_from(0);
+    let settled = settled.iter().filter(|kind| **kind == "campaign_settled");
+    assert_eq!(settled.count(), 1);
+    scene.refused(added);
+}
+
+#[test]
+fn case_q20_a_long_pause_fails_nothing_and_due_jobs_wait_for_the_resume() {
+    let mut scene = Scene::new();
+    let mut later = NewJob::new(J2);
+    later.run_at = Some(at(300));
+    scene.campaign(C1, Intake::Closed, &[J1]);
+    scene.does(Command::Enqueue {
+        campaign: C1,
+        jobs: vec![later],
+    });
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    scene.claims(W1, J1);
+    scene.openai_fails();
+    for _ in 0..10 {
+        scene.now += 20;
+        scene.does(Command::Heartbeat { session: W1 });
+    }
+    assert_eq!(scene.line.job(J1).unwrap().holder(), Some(W1));
+    scene.now += 3 * 24 * 3600;
+    scene.does(Command::Sweep);
+    assert_eq!(scene.job(J1), JobStatus::Paused);
+    scene.register(W2);
+    assert!(scene.claims_all(W2).is_empty());
+    scene.resets_openai();
+    scene.resumes();
+    assert_eq!(scene.claims_all(W2).len(), 2);
+}
+
+#[test]
+fn r21_campaigns_take_turns_and_within_one_priority_goes_first() {
+    let mut scene = Scene::new();
+    let ids: Vec<JobId> = (1..=4).map(JobId::from_u128).collect();
+    let job = |id: &JobId, priority: u8| {
+        let mut job = NewJob::new(*id);
+        job.priority = Priority::try_from(priority).unwrap();
+        job
+    };
+    scene.campaign(C1, Intake::OpenEnded, &[]);
+    scene.campaign(C2, Intake::OpenEnded, &[]);
+    scene.does(Command::Enqueue {
+        campaign: C1,
+        jobs: vec![job(&ids[0], 0), job(&ids[1], 3), job(&ids[2], 0)],
+    });
+    scene.does(Command::Enqueue {
+        campaign: C2,
+        jobs: vec![job(&ids[3], 0)],
+    });
+    for campaign in [C1, C2] {
+        scene.does(Command::StartCampaign { campaign });
+    }
+    scene.register(W1);
+    let order: Vec<JobId> = scene.claims_all(W1).iter().map(|l| l.job).collect();
+    assert_eq!(order, [ids[1], ids[3], ids[0], ids[2]]);
+}
+
+#[test]
+fn r34_a_recorded_step_is_given_after_release_sweep_and_retry() {
+    let mut scene = Scene::new().running();
+    let write = step_name("write_copy");
+    let record = |token, result: &str| Command::RecordStep {
+        job: J1,
+        token,
+        step: step_name("write_copy"),
+        result: result.into(),
+    };
+    let token = scene.claims(W1, J1);
+    scene.does(record(token, "copy"));
+    scene.does(record(token, "other copy"));
+    assert_eq!(scene.line.step(J1, &write), Some("copy"));
+    scene.does(end(J1, token, Ending::Release));
+    let lease = &scene.claims_all(W1)[0];
+    assert_eq!(lease.steps.get(&write).map(String::as_str), Some("copy"));
+    scene.now += 30;
+    scene.does(Command::Sweep);
+    scene.register(W2);
+    let token = scene.claims(W2, J1);
+    scene.does(end(J1, token, Ending::FailPermanent));
+    scene.does(Command::RetryJob { job: J1 });
+    let lease = &scene.claims_all(W2)[0];
+    assert_eq!(lease.steps.get(&write).map(String::as_str), Some("copy"));
+}
+
+#[test]
+fn r17_a_tick_by_anyone_at_any_time_is_harmless() {
+    let mut scene = Scene::with(settings(1, Some(Duration::from_mins(1)))).running();
+    let line = scene.line.clone();
+    for now in [0, 1_000, -1_000] {
+        scene.now = now;
+        scene.execute(&By::SYSTEM, Command::Tick).unwrap();
+    }
+    assert!(scene.line == line);
+}
