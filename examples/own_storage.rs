@@ -1,13 +1,8 @@
 //! A service with its own storage keeps the gate itself, guards its calls, and resumes by hand. Here
 //! the storage is a string; a locked row of the service's own database does as well.
-#![expect(
-    clippy::print_stdout,
-    clippy::wildcard_imports,
-    reason = "a short example"
-)]
-
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+#![expect(clippy::wildcard_imports, reason = "an example is short")]
 use andon::*;
-
 type Answer<T> = Result<T, Box<dyn core::error::Error>>;
 
 /// Load, decide, evolve, store: in a transaction of the service's own.
