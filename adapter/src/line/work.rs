@@ -202,6 +202,7 @@ async fn take(
             per_campaign: wanted.div_ceil(count),
             now: changes.now,
         };
+        let before = taken.len();
         for mut job in tx.claim_propose(&proposal).await? {
             let Some(campaign) = by_id.get(&job.facts.campaign()) else {
                 continue;
@@ -227,15 +228,18 @@ async fn take(
             turn.set(job.facts.campaign());
             taken.push(job);
         }
+        // Written before the next look, which may come round to the same campaign: a job that is taken
+        // is not proposed again.
+        let new = taken.get(before..).unwrap_or_default();
+        if !new.is_empty() {
+            tx.jobs_write(new).await?;
+            let attempts: Vec<AttemptRow> = new
+                .iter()
+                .map(|job| attempt_row(job, session, changes.now))
+                .collect();
+            tx.attempts_insert(&attempts).await?;
+        }
         after = Some(last);
-    }
-    if !taken.is_empty() {
-        tx.jobs_write(&taken).await?;
-        let attempts: Vec<AttemptRow> = taken
-            .iter()
-            .map(|job| attempt_row(job, session, changes.now))
-            .collect();
-        tx.attempts_insert(&attempts).await?;
     }
     Ok(taken)
 }
