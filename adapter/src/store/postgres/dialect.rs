@@ -18,14 +18,23 @@ pub(super) type Connection = sqlx::PgConnection;
 pub(super) type Row = sqlx::postgres::PgRow;
 
 /// READ COMMITTED: each statement after a lock sees what was committed before the lock was given
-/// (I16). R35: a session may have `synchronous_commit` off; a transaction of ours never has. Both in
-/// one message, so that it costs no round trip.
+/// (I16). R35: a session may have `synchronous_commit` off; a transaction of ours never has. All in one
+/// message, so that it costs no round trip.
+///
+/// The planner is told to go by indexes. It keeps a plan from when a table was nearly empty, a scan of
+/// the whole of it, until the table is analysed: with 200 000 jobs that was 4 800 blocks instead of
+/// 1 600 for the completion of 100. Only for the transaction: connections may be shared through a
+/// pooler. JIT compilation goes by costs, which these settings distort.
 pub(super) const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+     set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true); \
      SELECT set_config('synchronous_commit', 'on', true) \
      WHERE current_setting('synchronous_commit') = 'off'";
 
-/// D4: one snapshot for all statements.
-pub(super) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// D4: one snapshot for all statements. The planner is told the same: plans are kept by connection.
+pub(super) const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+     SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+     set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true)";
 
 /// Not `now()`, which stands still from the beginning of a transaction: this is read after locks (R17).
 pub(super) const CLOCK: &str = "SELECT clock_timestamp() AS now";

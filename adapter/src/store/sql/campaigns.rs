@@ -316,19 +316,30 @@ impl Counted for JobStage {
     ];
 }
 
+/// Rows of three kinds are added up: counts, deltas, and one for each campaign to see whether any lacks
+/// its counts. What is joined is one row a campaign.
 pub(super) async fn job_totals(
     connection: &mut Connection,
     epoch: Epoch,
 ) -> Result<BTreeMap<(JobStage, CampaignClass), u64>> {
-    let sums = JobStage::ALL_COLUMNS.map(|(_, column)| {
-        format!("CAST(sum(n.{column} + COALESCE(d.{column}, 0)) AS BIGINT) AS {column}")
-    });
+    let list = |of: &dyn Fn(JobStage, &str) -> String| {
+        JobStage::ALL_COLUMNS
+            .map(|(stage, column)| of(stage, column))
+            .join(", ")
+    };
     let sql = format!(
         "SELECT c.stage, COALESCE(c.paused_in >= $1, FALSE) AS is_marked, {}, \
-         count(*) - count(n.campaign_id) AS without_counts \
-         FROM andon_campaigns c LEFT JOIN andon_counts n ON n.campaign_id = c.id \
-         LEFT JOIN ({DELTAS} GROUP BY campaign_id) d ON d.campaign_id = c.id GROUP BY 1, 2",
-        sums.join(", ")
+         CAST(sum(x.lacking) AS BIGINT) AS lacking \
+         FROM (SELECT campaign_id, {}, sum(lacking) AS lacking FROM ( \
+             SELECT campaign_id, {}, -1 AS lacking FROM andon_counts \
+             UNION ALL SELECT campaign_id, {}, 0 FROM andon_count_deltas \
+             UNION ALL SELECT id, {}, 1 FROM andon_campaigns) AS y GROUP BY campaign_id) AS x \
+         JOIN andon_campaigns c ON c.id = x.campaign_id GROUP BY 1, 2",
+        list(&|_, column| format!("CAST(sum(x.{column}) AS BIGINT) AS {column}")),
+        list(&|_, column| format!("sum({column}) AS {column}")),
+        list(&|_, column| column.to_owned()),
+        list(&|stage, _| format!("CASE WHEN stage = '{stage}' THEN delta ELSE 0 END")),
+        list(&|_, _| "0".to_owned()),
     );
     let rows = statement(sql)
         .bind(i64::from(epoch))
@@ -337,7 +348,7 @@ pub(super) async fn job_totals(
     let mut totals = BTreeMap::new();
     for row in &rows {
         let row = Row::new(row, "counts of jobs");
-        if row.get::<i64>("without_counts")? != 0 {
+        if row.get::<i64>("lacking")? != 0 {
             return Err(row.corrupt("a campaign has no counts"));
         }
         let class = class(&row)?;
