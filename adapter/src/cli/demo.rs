@@ -115,7 +115,8 @@ fn introduce(view: &View, args: &DemoArgs, home: &Home, parts: &Parts) {
     view.say(
         Tone::Plain,
         &format!(
-            "A line in {}, its API at {url}, five simulated vendors at http://{vendors}, {} workers.\n\
+            "A line in {} with its API at {url},\n\
+             five simulated vendors at http://{vendors}, {} workers.\n\
              {} will fail after about a third of the work.",
             home.words(),
             parts::WORKERS,

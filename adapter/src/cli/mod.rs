@@ -222,6 +222,7 @@ impl Command {
     fn log_level(&self) -> DefaultLevel {
         match self {
             Self::Serve(_) | Self::Worker(_) => DefaultLevel::Info,
+            Self::Demo(_) => DefaultLevel::Error,
             _ => DefaultLevel::Warn,
         }
     }

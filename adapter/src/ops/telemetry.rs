@@ -17,6 +17,8 @@ pub enum DefaultLevel {
     Info,
     /// Commands that a person gives: only what is wrong.
     Warn,
+    /// The demo: it provokes warnings, and tells what they say itself.
+    Error,
 }
 
 /// Why logging could not be set up.
@@ -47,6 +49,7 @@ pub fn init(default: DefaultLevel) -> Result<(), Error> {
     let directives = match (given.as_str(), default) {
         ("", DefaultLevel::Info) => "info",
         ("", DefaultLevel::Warn) => "warn",
+        ("", DefaultLevel::Error) => "error",
         (given, _) => given,
     };
     let filter = EnvFilter::try_new(directives).map_err(|source| Error::Filter {

@@ -78,7 +78,7 @@ fn claim(words: impl Into<String>, broken: Option<String>) -> Claim {
 /// I1, R2, R3.
 fn one_step(seen: &Seen) -> Claim {
     let words = format!(
-        "In {} looks at the line, nobody saw it half stopped: with the breaker open, queue, campaigns and jobs were PAUSED",
+        "{} looks at the line, and none saw it half stopped",
         seen.looks
     );
     claim(words, seen.contradiction.clone())

@@ -17,7 +17,7 @@ pub(super) fn text(report: &Report, claims: &[Claim]) -> String {
     fact(
         "calls saved by steps",
         &format!(
-            "{} (recorded before a job's last run, which did not make them again)",
+            "{} (recorded steps that the last run of a job did not call again)",
             report.calls_saved_by_steps
         ),
     );

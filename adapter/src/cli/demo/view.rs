@@ -176,12 +176,7 @@ impl Live {
             status.jobs_in_all(),
             status.in_flight,
         ));
-        let breakers: Vec<String> = status
-            .circuit_breakers
-            .iter()
-            .map(|(service, breaker)| paint.breaker(service, &breaker.circuit_state))
-            .collect();
-        self.breakers.set_message(breakers.join("  "));
+        self.breakers.set_message(paint.breakers(status));
         let mut bars = self
             .campaigns
             .lock()
@@ -243,27 +238,45 @@ impl Painter {
         style.apply_to(status).to_string()
     }
 
-    fn breaker(&self, service: &str, state: &str) -> String {
-        match state {
-            "closed" => format!("{service} {}", self.faint.apply_to("closed")),
-            "open" => self.bad.apply_to(format!("{service} OPEN")).to_string(),
-            other => self.wait.apply_to(format!("{service} {other}")).to_string(),
-        }
+    /// Those that are not closed by name, the others by number.
+    fn breakers(&self, status: &Status) -> String {
+        let mut named: Vec<String> = not_closed(status)
+            .into_iter()
+            .map(|(service, state)| {
+                let style = match state {
+                    "open" => &self.bad,
+                    _ => &self.wait,
+                };
+                style.apply_to(format!("{service} {state}")).to_string()
+            })
+            .collect();
+        let closed = status.circuit_breakers.len().saturating_sub(named.len());
+        let closed = self.good.apply_to(format!("{closed} closed"));
+        named.push(closed.to_string());
+        named.join(", ")
     }
+}
+
+/// The services whose breakers are not closed, with what they are.
+fn not_closed(status: &Status) -> Vec<(&str, &str)> {
+    status
+        .circuit_breakers
+        .iter()
+        .map(|(service, breaker)| (service.as_str(), breaker.circuit_state.as_str()))
+        .filter(|(_, state)| *state != "closed")
+        .collect()
 }
 
 /// The whole line in a sentence.
 pub(super) fn sentence(status: &Status) -> String {
-    let open: Vec<&str> = status
-        .circuit_breakers
-        .iter()
-        .filter(|(_, breaker)| breaker.circuit_state != "closed")
-        .map(|(service, _)| service.as_str())
+    let open: Vec<String> = not_closed(status)
+        .into_iter()
+        .map(|(service, state)| format!("{service} {state}"))
         .collect();
     let breakers = if open.is_empty() {
         "all breakers closed".to_owned()
     } else {
-        format!("open: {}", open.join(", "))
+        format!("breaker {}", open.join(", "))
     };
     format!(
         "queue {}, {breakers}; {} of {} jobs done, {} in flight",
