@@ -1,0 +1,326 @@
+//! What workers are answered: each function runs one command in the caller's transaction, and puts
+//! the gate beside its outcome.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use andon::breaker::Standing;
+use andon::{Actor, AnyBreaker, JobId, Refusal, ServiceName, SessionId};
+
+use super::convert::{self, Ending};
+use crate::api::shapes;
+use crate::line::work::{self, EndingRefused, EndingReply, EndingReport, GateView, How};
+use crate::line::{Error, Result, Turn};
+use crate::store::Tx;
+use crate::wire;
+
+/// What a transaction that is to be committed answers: a refused ending, too, has its breaker part
+/// judged (R22).
+pub(super) type Answer<T> = std::result::Result<T, Rejection>;
+
+/// A report that was refused, and the gate after it.
+#[derive(Debug)]
+pub(super) struct Rejection {
+    /// Why, and what became of its breaker part.
+    pub(super) refused: Refused,
+    /// The gate after it.
+    pub(super) gate: wire::Gate,
+}
+
+/// The gate as every answer carries it.
+pub(super) fn gate(ttl: Duration, view: &GateView) -> wire::Gate {
+    wire::Gate {
+        state: work::queue_state(&view.gate).into(),
+        version: view.gate.version(),
+        ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        stopped: view.stopped.clone(),
+        retired: retired(&view.gate),
+    }
+}
+
+/// R19: services that get no new permits.
+fn retired(gate: &andon::Gate) -> Vec<ServiceName> {
+    gate.breakers()
+        .filter(|breaker| breaker.standing() == Standing::Retired)
+        .map(AnyBreaker::service)
+        .cloned()
+        .collect()
+}
+
+/// The jobs of a session that are stopped: PAUSED or CANCELLED, and of one that has ended all that it
+/// still holds (R24).
+async fn stopped(tx: &mut dyn Tx, core: &andon::Gate, session: SessionId) -> Result<Vec<JobId>> {
+    let Some(row) = tx.session(session).await? else {
+        return Ok(Vec::new());
+    };
+    let now = core.now(tx.clock().await?);
+    if row.facts.alive(now).is_err() {
+        return Ok(tx.jobs_held(session).await?);
+    }
+    let view = work::gate_view(tx, core.clone(), Some(session)).await?;
+    Ok(view.stopped)
+}
+
+/// The gate for the sessions that made reports. Jobs whose report was refused are lost to them, unless
+/// they hold those jobs under a newer token.
+pub(super) async fn gate_after(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    core: andon::Gate,
+    sessions: &[SessionId],
+    refused: &[JobId],
+) -> Result<wire::Gate> {
+    let mut all = BTreeSet::new();
+    let mut held = BTreeSet::new();
+    for session in sessions {
+        all.extend(stopped(tx, &core, *session).await?);
+        if !refused.is_empty() {
+            held.extend(tx.jobs_held(*session).await?);
+        }
+    }
+    all.extend(refused.iter().filter(|job| !held.contains(job)));
+    let view = GateView {
+        gate: core,
+        stopped: all.into_iter().collect(),
+    };
+    Ok(gate(ttl, &view))
+}
+
+/// The gate beside a refusal that changed nothing.
+pub(super) async fn gate_beside_refusal(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    session: Option<SessionId>,
+) -> Result<wire::Gate> {
+    let core = tx.gate().await?;
+    gate_after(tx, ttl, core, session.as_slice(), &[]).await
+}
+
+pub(super) async fn register(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    request: &wire::RegisterRequest,
+) -> Result<wire::RegisterAnswer> {
+    let (session, view) = work::register(tx, &convert::registration(request)?).await?;
+    Ok(wire::RegisterAnswer {
+        worker_id: session.id,
+        expires_at: shapes::time(session.expires_at),
+        gate: gate(ttl, &view),
+    })
+}
+
+pub(super) async fn claim(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    turn: &Turn,
+    request: &wire::ClaimRequest,
+) -> Result<wire::ClaimAnswer> {
+    let kinds = request.kinds.as_deref();
+    let (leases, view) = work::claim(tx, turn, request.worker_id, request.limit, kinds).await?;
+    let leases = leases
+        .into_iter()
+        .map(|lease| wire::Lease {
+            job_id: lease.job.facts.id(),
+            campaign_id: lease.job.facts.campaign(),
+            attempt: lease.job.facts.attempt(),
+            max_attempts: lease.job.facts.max_attempts(),
+            token: lease.job.facts.token(),
+            kind: lease.job.kind,
+            payload: lease.job.payload,
+            steps: lease.steps,
+        })
+        .collect();
+    Ok(wire::ClaimAnswer {
+        leases,
+        gate: gate(ttl, &view),
+    })
+}
+
+pub(super) async fn heartbeat(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    session: SessionId,
+) -> Result<wire::HeartbeatAnswer> {
+    let beat = work::heartbeat(tx, session).await?;
+    Ok(wire::HeartbeatAnswer {
+        expires_at: shapes::time(beat.session.expires_at),
+        // A session that is alive loses no lease: only a dead one's are swept (R24), and a job whose
+        // cancelled lease is alive cannot be sent back (R26). A dead one is refused above.
+        lost: Vec::new(),
+        gate: gate(ttl, &beat.view),
+        cancelled: beat.cancelled,
+        paused: beat.paused,
+    })
+}
+
+pub(super) async fn deregister(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    session: SessionId,
+) -> Result<wire::DeregisterAnswer> {
+    let (released, core) = work::deregister(tx, session).await?;
+    let view = work::gate_view(tx, core, Some(session)).await?;
+    Ok(wire::DeregisterAnswer {
+        released,
+        gate: gate(ttl, &view),
+    })
+}
+
+/// The answer to a call-report without the gate, the session that made it, and the gate.
+pub(super) async fn judge_call(
+    tx: &mut dyn Tx,
+    caller: &Actor,
+    job: JobId,
+    request: &wire::CallReportRequest,
+) -> Result<(wire::CallVerdict, Option<SessionId>, andon::Gate)> {
+    let report = convert::call_report(job, request)?;
+    let reply = work::call_report(tx, caller, &report).await?;
+    let recorded = reply.step.map(|recording| {
+        let outcome = wire::StepOutcome::from(recording);
+        let is_other = outcome == wire::StepOutcome::FirstStands;
+        wire::RecordedStep {
+            outcome,
+            result: reply.standing.filter(|_| is_other),
+        }
+    });
+    let verdict = wire::CallVerdict {
+        verdict: reply.answer.verdict.map(Into::into),
+        job: match &reply.answer.job {
+            Ok(()) => wire::JobPart::Ok,
+            Err(refusal) => job_part(refusal),
+        },
+        recorded,
+        unknown_service: reply
+            .answer
+            .unknown_service
+            .map(|_| unknown_service(&reply.gate, &report.service)),
+    };
+    Ok((verdict, reply.session, reply.gate))
+}
+
+fn job_part(refusal: &Refusal) -> wire::JobPart {
+    match refusal {
+        Refusal::StaleLease { .. } => wire::JobPart::StaleLease,
+        Refusal::Cancelled { .. } => wire::JobPart::Cancelled,
+        Refusal::AlreadyEnded { .. } => wire::JobPart::Ended,
+        _ => wire::JobPart::Refused,
+    }
+}
+
+fn unknown_service(gate: &andon::Gate, service: &ServiceName) -> wire::UnknownService {
+    wire::UnknownService {
+        service: service.clone(),
+        known_services: gate.services(),
+    }
+}
+
+/// R16, R34: judges one call. Answered with success also where the job part is refused.
+pub(super) async fn call_report(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    caller: &Actor,
+    job: JobId,
+    request: &wire::CallReportRequest,
+) -> Result<wire::CallReportAnswer> {
+    let (call, session, core) = judge_call(tx, caller, job, request).await?;
+    let refused = lost(call.job != wire::JobPart::Ok, job);
+    let gate = gate_after(tx, ttl, core, session.as_slice(), &refused).await?;
+    Ok(wire::CallReportAnswer { call, gate })
+}
+
+fn lost(is_refused: bool, job: JobId) -> Vec<JobId> {
+    if is_refused { vec![job] } else { Vec::new() }
+}
+
+/// R22, R25: judges one ending. A refusal is an answer to be committed: its breaker part counts.
+pub(super) async fn end(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    caller: &Actor,
+    job: JobId,
+    ending: Ending<'_>,
+) -> Result<Answer<wire::EndingAnswer>> {
+    let report = ending.report(job)?;
+    let (answers, sessions, core) = work::end(tx, caller, std::slice::from_ref(&report)).await?;
+    let answer = answers
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::unknown_job(job))?;
+    let refused = lost(answer.is_err(), job);
+    let judged = ended(&core, &report, answer);
+    let gate = gate_after(tx, ttl, core, &sessions, &refused).await?;
+    Ok(match judged {
+        Ok(ended) => Ok(wire::EndingAnswer { ended, gate }),
+        Err(refused) => Err(Rejection { refused, gate }),
+    })
+}
+
+/// Why a report was refused, and what became of its breaker part (R22).
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Why.
+    pub(super) error: Error,
+    /// The verdict on the service error that it carried.
+    pub(super) verdict: Option<wire::Verdict>,
+    /// R19: its service is not known.
+    pub(super) unknown_service: Option<wire::UnknownService>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            verdict: None,
+            unknown_service: None,
+        }
+    }
+}
+
+/// An ending's answer as the wire has it.
+pub(super) fn ended(
+    core: &andon::Gate,
+    report: &EndingReport,
+    answer: work::EndingResult,
+) -> std::result::Result<wire::Ended, Refused> {
+    match answer {
+        Ok(reply) => Ok(accepted(core, report, reply)),
+        Err(EndingRefused::Refused { refusal, verdict }) => Err(Refused {
+            error: Error::Refused(refusal),
+            verdict: verdict.map(Into::into),
+            unknown_service: named_unknown(core, report),
+        }),
+        Err(EndingRefused::UnknownJob(job)) => Err(Error::unknown_job(job).into()),
+        Err(EndingRefused::Invalid(problems)) => Err(Error::Invalid(problems).into()),
+    }
+}
+
+/// R19: the service that a report names, if it is not known.
+fn named_unknown(core: &andon::Gate, report: &EndingReport) -> Option<wire::UnknownService> {
+    match &report.how {
+        How::FailService { service, .. } if core.breaker(service).is_err() => {
+            Some(unknown_service(core, service))
+        }
+        _ => None,
+    }
+}
+
+fn accepted(core: &andon::Gate, report: &EndingReport, reply: EndingReply) -> wire::Ended {
+    wire::Ended {
+        stage: reply.stage,
+        run_at: reply.run_at.map(shapes::time),
+        attempt: reply.attempt,
+        verdict: reply.verdict.map(Into::into),
+        spawned: reply
+            .spawned
+            .iter()
+            .map(|spawned| wire::SpawnedJob {
+                id: spawned.id,
+                existed: spawned.existed,
+            })
+            .collect(),
+        settled: reply.settled,
+        unknown_service: reply
+            .unknown_service
+            .and_then(|_| named_unknown(core, report)),
+    }
+}
