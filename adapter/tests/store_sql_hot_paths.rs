@@ -3,6 +3,14 @@
 //!
 //! PostgreSQL explains the very statements that the store sends: `auto_explain` sends each plan to the
 //! client as a notice, and the driver hands notices to `tracing`. No clock is looked at.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the functions that tests share fail the test, as the tests themselves do"
+)]
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};

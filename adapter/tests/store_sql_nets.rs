@@ -1,5 +1,12 @@
 //! The nets: named constraints and triggers refuse what the code should have refused before, and what
 //! slipped through them fails closed when it is read (R30).
+#![allow(clippy::too_many_lines, reason = "tables of cases, each line one")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the functions that tests share fail the test, as the tests themselves do"
+)]
 
 use andon::{CampaignStage, Entry, Fingerprint, Gate, ServiceName};
 use andon_adapter::store::{

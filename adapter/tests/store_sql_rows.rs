@@ -1,5 +1,12 @@
 //! What is written to a SQL store is what is read from it, whatever it is; and nothing is left half
 //! done.
+#![allow(clippy::too_many_lines, reason = "tables of cases, each line one")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the functions that tests share fail the test, as the tests themselves do"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -644,7 +651,9 @@ async fn the_journal_is_read_in_parts(db: Database) {
         rows.iter().map(|row| row.entry.clone()).collect::<Vec<_>>(),
         entries
     );
-    rows.iter().for_each(|row| ledger.fold(&row.entry));
+    for row in &rows {
+        ledger.fold(&row.entry);
+    }
     assert_eq!(ledger.campaigns.len(), 1);
     let seqs: Vec<i64> = rows.iter().map(|row| row.seq).collect();
     let mut read = async |filter: JournalFilter| -> Vec<i64> {

@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     clippy::missing_panics_doc,
     unreachable_pub,
     reason = "the functions that tests share fail the test, as the tests themselves do"
