@@ -1,5 +1,6 @@
 //! andon as a product.
 
+pub mod api;
 pub mod cli;
 pub mod client;
 mod clock;

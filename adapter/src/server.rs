@@ -191,7 +191,11 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         .map_err(listen_error)?;
     let addr = listener.local_addr().map_err(listen_error)?;
     let stop = CancellationToken::new();
-    let router = axum::Router::new();
+    let router = crate::api::router(crate::api::App {
+        line: line.clone(),
+        auth: crate::ops::auth::Auth::new(config.tokens.clone()),
+        strict_operators: config.strict_operators,
+    });
     let serving = tokio::spawn(serving::serve(
         listener,
         router,

@@ -457,7 +457,7 @@ async fn create(
     command: Command<CreateCampaign>,
 ) -> Result<Response, Failure> {
     let answer = app
-        .command(command, |tx, command| {
+        .command(command.creating(), |tx, command| {
             Box::pin(async move { create_in(tx, &command.by, &command.body).await })
         })
         .await?;
@@ -610,7 +610,7 @@ async fn resume(
     app.line
         .query(move |tx| Box::pin(campaigns::view(tx, id)))
         .await?;
-    Err(Failure::stub(409, "only_queue_resumes"))
+    Err(Failure::only_queue_resumes())
 }
 
 /// A campaign with its progress and its latest errors.

@@ -76,7 +76,7 @@ impl App {
                 .inspect_err(|cause| tracing::error!(?cause, "the gate cannot be read"))
                 .ok();
         }
-        Failure(problem)
+        problem.into()
     }
 
     async fn answered<T>(
@@ -123,7 +123,7 @@ impl App {
 fn rejected(rejection: Rejection) -> Failure {
     let mut problem = refused_alone(&rejection.refused);
     problem.gate = Some(rejection.gate);
-    Failure(problem)
+    problem.into()
 }
 
 fn refused_alone(refused: &answer::Refused) -> wire::Problem {

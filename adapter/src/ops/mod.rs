@@ -1,4 +1,5 @@
 //! Running andon: configuration and telemetry.
 
+pub mod auth;
 pub mod config;
 pub mod telemetry;

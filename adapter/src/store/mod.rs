@@ -463,7 +463,7 @@ pub trait Tx: Send {
     /// Lists jobs, newest first.
     async fn job_list(&mut self, filter: &JobFilter, page: Page<JobId>) -> Result<Vec<JobRow>>;
 
-    /// The `run_at` of the job that has been due longest, if any is PENDING.
+    /// The earliest `run_at` of the PENDING jobs of RUNNING campaigns, if there are any.
     async fn oldest_pending(&mut self) -> Result<Option<Timestamp>>;
 
     /// Campaigns that may have claimable jobs, by id, after the given one: RUNNING, no mark of this
@@ -485,7 +485,7 @@ pub trait Tx: Send {
     /// All attempts of a job, oldest first.
     async fn attempts_of(&mut self, job: JobId) -> Result<Vec<AttemptRow>>;
 
-    /// The latest attempts of a campaign's jobs that reported an error, newest first.
+    /// The latest attempts of a campaign's jobs that reported an error, the last claimed first.
     async fn attempts_failed(
         &mut self,
         campaign: CampaignId,

@@ -1,0 +1,188 @@
+//! Figures for Prometheus. Each scrape is computed from the stored rows of that moment, by whichever
+//! process is asked, so that a gauge can never say closed while the breaker is open. A gate that
+//! cannot be read has no state series at all (R30).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use andon::{AnyBreaker, CircuitState, QueueState};
+
+use crate::line::queue::{Snapshot, snapshot};
+use crate::line::{Line, Result};
+use crate::store::{JournalFilter, JournalOrder};
+
+/// How many openings a scrape counts at most: those of the newest entries.
+const ENTRIES_MAX: u32 = 10_000;
+
+pub(super) async fn text(line: &Line) -> String {
+    let read: Result<(Snapshot, BTreeMap<String, u64>)> = line
+        .query(|tx| {
+            Box::pin(async move {
+                let snapshot = snapshot(tx).await?;
+                let filter = JournalFilter {
+                    kinds: vec!["breaker_opened".into()],
+                    order: JournalOrder::NewestFirst,
+                    limit: ENTRIES_MAX,
+                    ..JournalFilter::default()
+                };
+                let mut openings = BTreeMap::new();
+                for row in tx.journal(&filter).await? {
+                    if let Some(service) = row.entry.event.service() {
+                        *openings.entry(service.to_string()).or_default() += 1;
+                    }
+                }
+                Ok((snapshot, openings))
+            })
+        })
+        .await;
+    match read {
+        Ok((snapshot, openings)) => readable(&snapshot, &openings),
+        Err(error) => {
+            tracing::error!(cause = ?error, "the gate cannot be read for a scrape");
+            let mut text = String::new();
+            gauge(
+                &mut text,
+                "andon_gate_readable",
+                "1 if the gate could be read.",
+                &[("", 0)],
+            );
+            text
+        }
+    }
+}
+
+fn gauge(text: &mut String, name: &str, help: &str, series: &[(impl AsRef<str>, u64)]) {
+    family(text, name, "gauge", help, series);
+}
+
+fn family(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    series: &[(impl AsRef<str>, u64)],
+) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in series {
+        let _ = writeln!(text, "{name}{} {value}", labels.as_ref());
+    }
+}
+
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', " ")
+}
+
+fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
+    let gate = &snapshot.gate;
+    let mut text = String::new();
+    gauge(
+        &mut text,
+        "andon_gate_readable",
+        "1 if the gate could be read.",
+        &[("", 1)],
+    );
+    let is_paused = u64::from(gate.queue().state() == QueueState::Paused);
+    gauge(
+        &mut text,
+        "andon_queue_paused",
+        "1 while the queue is paused.",
+        &[("", is_paused)],
+    );
+    let version = gate.version().get();
+    gauge(
+        &mut text,
+        "andon_line_version",
+        "Gate changes so far.",
+        &[("", version)],
+    );
+    let epoch = gate.epoch().get();
+    gauge(
+        &mut text,
+        "andon_line_epoch",
+        "Resumes so far, plus one.",
+        &[("", epoch)],
+    );
+    let states: Vec<(String, u64)> = gate
+        .breakers()
+        .flat_map(|breaker| {
+            [
+                CircuitState::Closed,
+                CircuitState::Open,
+                CircuitState::HalfOpen,
+            ]
+            .map(|state| {
+                let service = label(breaker.service().as_str());
+                let labels = format!("{{service=\"{service}\",state=\"{state}\"}}");
+                (labels, u64::from(breaker.state() == state))
+            })
+        })
+        .collect();
+    gauge(
+        &mut text,
+        "andon_breaker_state",
+        "1 for the state a breaker is in.",
+        &states,
+    );
+    let of_service = |breaker: &AnyBreaker, value: u64| {
+        (
+            format!("{{service=\"{}\"}}", label(breaker.service().as_str())),
+            value,
+        )
+    };
+    let failures: Vec<_> = gate
+        .breakers()
+        .map(|b| of_service(b, u64::from(b.failure_count())))
+        .collect();
+    gauge(
+        &mut text,
+        "andon_breaker_failures",
+        "Failures counted in a row.",
+        &failures,
+    );
+    let opened: Vec<_> = gate
+        .breakers()
+        .map(|b| of_service(b, openings.get(b.service().as_str()).copied().unwrap_or(0)))
+        .collect();
+    let help = "Openings in the journal, however short.";
+    family(
+        &mut text,
+        "andon_breaker_openings_total",
+        "counter",
+        help,
+        &opened,
+    );
+    let jobs: Vec<_> = snapshot
+        .job_counts
+        .iter()
+        .map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n))
+        .collect();
+    gauge(&mut text, "andon_jobs", "Jobs by status.", &jobs);
+    let campaigns: Vec<_> = snapshot
+        .campaign_counts
+        .iter()
+        .map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n))
+        .collect();
+    gauge(
+        &mut text,
+        "andon_campaigns",
+        "Campaigns by status.",
+        &campaigns,
+    );
+    gauge(
+        &mut text,
+        "andon_in_flight",
+        "Jobs whose lease is held.",
+        &[("", snapshot.in_flight)],
+    );
+    let workers = snapshot.workers.len() as u64;
+    gauge(
+        &mut text,
+        "andon_workers",
+        "Live worker sessions.",
+        &[("", workers)],
+    );
+    text
+}

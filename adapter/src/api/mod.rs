@@ -1,0 +1,210 @@
+//! The HTTP API: routes over the line's commands. Nothing here decides a rule.
+
+pub mod campaigns;
+mod events;
+pub mod extract;
+pub mod health;
+mod idempotency;
+pub mod jobs;
+mod metrics;
+mod openapi;
+mod paging;
+pub mod problem;
+pub mod queue_management;
+pub mod shapes;
+pub mod views;
+pub mod worker;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::extract::BODY_MAX;
+use self::problem::{Failure, PROBLEM_JSON};
+use crate::line::Line;
+use crate::ops::auth::Auth;
+use crate::wire::Problem;
+
+/// For how long a request may take, streams and long polls apart.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// Names a request, in its answer and in the log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the API works with. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The line.
+    pub line: Line,
+    /// Who may do what.
+    pub auth: Auth,
+    /// Whether control commands without a reason, and resumes without a version, are refused.
+    pub strict_operators: bool,
+}
+
+/// Every documented route.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .nest(
+            "/api/v1/queue-management",
+            queue_management::router().merge(events::router()),
+        )
+        .nest("/api/v1", campaigns::router().merge(jobs::router()))
+        .nest("/api/v1/worker", worker::router())
+        .merge(health::router())
+}
+
+/// The OpenAPI document of every route.
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes().split_for_parts().1
+}
+
+/// The whole API.
+pub fn router(app: App) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .merge(openapi::router(document))
+        .fallback(async || {
+            Failure::new(
+                StatusCode::NOT_FOUND,
+                "no_such_route",
+                "there is no such path; the API is described at /api/docs",
+            )
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state(
+            app.clone(),
+            crate::ops::auth::authenticate,
+        ))
+        .layer(from_fn(refuse_foreign_pages))
+        .layer(from_fn(time_out))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(finish))
+        .with_state(app)
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a handler panicked");
+    let detail = "andon made a mistake; the request id finds it in the log";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+}
+
+async fn time_out(request: Request, next: Next) -> Response {
+    let is_stream = request.uri().path().ends_with("/events");
+    if is_stream {
+        return next.run(request).await;
+    }
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timed_out",
+            "the request took too long; whether it took effect is not known: look before you repeat \
+             it, or repeat it under its Idempotency-Key",
+        )
+        .into_response(),
+    }
+}
+
+/// Refuses unsafe requests that a browser sends for a page of another origin.
+async fn refuse_foreign_pages(request: Request, next: Next) -> Response {
+    let is_safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    if !is_safe && is_foreign(request.headers()) {
+        let detail = "a page of another origin may not change the line";
+        return Failure::new(StatusCode::FORBIDDEN, "foreign_origin", detail).into_response();
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text("origin"), text("host")) {
+        (Some(site), _, _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin), host) => origin.split_once("://").map(|(_, host)| host) != host,
+        (None, None, _) => false,
+    }
+}
+
+/// Names the request, turns every plain error into a problem, and sets the security headers.
+async fn finish(request: Request, next: Next) -> Response {
+    let id = uuid::Uuid::now_v7().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        response = with_request_id(response, &id).await;
+    }
+    if status.is_server_error() {
+        tracing::error!(%method, path, status = status.as_u16(), request_id = id, "request failed");
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    let mut set = |name, value: &'static str| {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    };
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "no-referrer");
+    set(header::CACHE_CONTROL, "no-store");
+    if !path.starts_with("/api/docs") {
+        set(
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        );
+    }
+    response
+}
+
+/// The answer as a problem that carries the request's id.
+async fn with_request_id(response: Response, id: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = to_bytes(body, BODY_MAX).await else {
+        return (parts, Body::empty()).into_response();
+    };
+    let is_problem = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes() == PROBLEM_JSON.as_bytes());
+    let read = is_problem
+        .then(|| serde_json::from_slice::<Problem>(&bytes).ok())
+        .flatten();
+    let mut problem = read.unwrap_or_else(|| plain_problem(parts.status, &bytes));
+    problem.request_id = Some(id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    parts
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    parts.headers.remove(header::CONTENT_LENGTH);
+    (parts, Body::from(body)).into_response()
+}
+
+/// What a rejection by the framework says, as a problem.
+fn plain_problem(status: StatusCode, body: &[u8]) -> Problem {
+    let code = match status {
+        StatusCode::NOT_FOUND => "no_such_route",
+        StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        StatusCode::UNPROCESSABLE_ENTITY => "invalid",
+        _ => "malformed",
+    };
+    let said = String::from_utf8_lossy(body);
+    let detail = match said.trim() {
+        "" => format!("{status}: see /api/docs for what this path takes"),
+        said => said.to_owned(),
+    };
+    problem::plain(status.as_u16(), code, detail, serde_json::Map::new())
+}
