@@ -56,8 +56,12 @@ fn routes() -> OpenApiRouter<App> {
             "/api/v1/queue-management",
             queue_management::router().merge(events::router()),
         )
-        .nest("/api/v1", campaigns::router().merge(jobs::router()))
-        .nest("/api/v1/worker", worker::router())
+        .nest(
+            "/api/v1",
+            campaigns::router()
+                .merge(jobs::router())
+                .merge(worker::router()),
+        )
         .merge(health::router())
 }
 
