@@ -1,6 +1,6 @@
 //! The API's description: OpenAPI 3.1, generated from the handlers.
 
-use axum::{Json, Router, routing::get};
+use axum::Router;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_swagger_ui::SwaggerUi;
@@ -19,12 +19,7 @@ pub(super) fn base() -> Document {
     Base::openapi()
 }
 
+/// The document at `/api/openapi.json`, and pages that show it at `/api/docs`.
 pub(super) fn router(document: Document) -> Router<App> {
-    let served = document.clone();
-    Router::new()
-        .route("/api/openapi.json", get(async move || Json(served.clone())))
-        .merge(SwaggerUi::new("/api/docs").external_url_unchecked(
-            "/api/openapi.json",
-            serde_json::to_value(&document).unwrap_or_default(),
-        ))
+    SwaggerUi::new("/api/docs").url("/api/openapi.json", document).into()
 }
