@@ -1,0 +1,343 @@
+//! I16: once a pause has returned to its caller, no claim or start commits until a resume.
+//!
+//! Shown with real transactions held between their lock and their statement, in both orders, for
+//! pauses of the queue, of a campaign, of a job, and by a breaker (cases Q3, B2). On SQLite one write
+//! transaction excludes the other altogether, so the same tests show the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon::{
+    Actor, ActorName, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, ErrorText, Intake,
+    JobId, QueueState, ServiceName, SessionId,
+};
+use andon_adapter::line::campaigns::{self, NewCampaign};
+use andon_adapter::line::jobs::{self, NewJob};
+use andon_adapter::line::work::{self, CallReport, Registration};
+use andon_adapter::line::{Error, Line, Settings, queue};
+use andon_adapter::store::{Access, GateLock, SharedStore, Tx};
+use serde_json::json;
+
+mod support;
+
+fn operator() -> By {
+    By::actor(Actor::Operator(ActorName::new("ada").unwrap()))
+}
+
+fn openai() -> ServiceName {
+    ServiceName::new("openai").unwrap()
+}
+
+/// A line with one started campaign of `jobs` jobs and one registered worker.
+struct Fixture {
+    line: Line,
+    campaign: CampaignId,
+    jobs: Vec<JobId>,
+    session: SessionId,
+}
+
+async fn fixture(store: SharedStore, jobs_total: usize) -> Fixture {
+    let settings = Settings {
+        services: [(openai(), BreakerSettings::default())].into(),
+        ..Settings::default()
+    };
+    let line = Line::new(store, settings);
+    line.start_up().await.unwrap();
+    let (campaign, session) = line
+        .transact(move |tx| {
+            Box::pin(async move {
+                let new = NewCampaign {
+                    name: "c".into(),
+                    description: None,
+                    metadata: json!({}),
+                    intake: Intake::Closed,
+                    jobs: (0..jobs_total)
+                        .map(|_| NewJob::new("k", json!({})))
+                        .collect(),
+                };
+                let (view, _) = campaigns::create(tx, &operator(), &new).await?;
+                let campaign = view.row.facts.id();
+                campaigns::start(tx, &operator(), campaign).await?;
+                let registration = Registration {
+                    name: ActorName::new("w").unwrap(),
+                    kinds: vec!["k".into()],
+                    services: vec![openai()],
+                    lease: Duration::from_secs(60),
+                };
+                let (session, _) = work::register(tx, &registration).await?;
+                Ok((campaign, session.id))
+            })
+        })
+        .await
+        .unwrap();
+    let jobs = line
+        .query(move |tx| {
+            Box::pin(async move {
+                let query = jobs::JobQuery {
+                    campaign: Some(campaign),
+                    ..Default::default()
+                };
+                let page = andon_adapter::store::Page {
+                    after: None,
+                    offset: 0,
+                    limit: 200,
+                };
+                let (_, views) = jobs::list(tx, &query, page).await?;
+                Ok(views.into_iter().map(|view| view.row.facts.id()).collect())
+            })
+        })
+        .await
+        .unwrap();
+    Fixture {
+        line,
+        campaign,
+        jobs,
+        session,
+    }
+}
+
+/// The ways a line, a campaign or a job gets paused.
+#[derive(Debug, Clone, Copy)]
+enum PauseBy {
+    Queue,
+    Campaign,
+    Job,
+    Breaker,
+}
+
+const WAYS: [PauseBy; 4] = [
+    PauseBy::Queue,
+    PauseBy::Campaign,
+    PauseBy::Job,
+    PauseBy::Breaker,
+];
+
+async fn pause(tx: &mut dyn Tx, way: PauseBy, f: &Fixture) -> Result<(), Error> {
+    match way {
+        PauseBy::Queue => queue::pause(tx, &operator()).await.map(drop),
+        PauseBy::Campaign => campaigns::pause(tx, &operator(), f.campaign)
+            .await
+            .map(drop),
+        PauseBy::Job => jobs::pause(tx, &operator(), f.jobs[0]).await.map(drop),
+        PauseBy::Breaker => {
+            let by = Actor::Worker(ActorName::new("w").unwrap());
+            let report = CallReport {
+                job: f.jobs[0],
+                token: andon::Token::NONE,
+                call: CallNumber::new(1).unwrap(),
+                service: openai(),
+                outcome: CallOutcome::Failure(ErrorText::new("500")),
+                version: None,
+                step: None,
+            };
+            work::call_report(tx, &by, &report).await.map(drop)
+        }
+    }
+}
+
+async fn committed(f: &Fixture, way: PauseBy) {
+    let mut tx = f.line.store().begin(Access::Write).await.unwrap();
+    pause(&mut *tx, way, f).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn claimed_now(f: &Fixture) -> usize {
+    let (turn, session) = (f.line.turn(), f.session);
+    f.line
+        .transact(move |tx| {
+            let turn = turn.clone();
+            Box::pin(async move { Ok(work::claim(tx, &turn, session, 10, None).await?.0.len()) })
+        })
+        .await
+        .unwrap()
+}
+
+/// The claim holds the shared lock first: the pause waits for it, and the claim stands.
+async fn a_pause_waits_for_a_claim_that_holds_the_gate(store: SharedStore, way: PauseBy) {
+    let f = Arc::new(fixture(store, 3).await);
+    let mut claim = f.line.store().begin(Access::Write).await.unwrap();
+    claim.gate_lock(GateLock::Shared).await.unwrap();
+    let pausing = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move { committed(&f, way).await }
+    });
+    // The pause cannot return while the claim is under way, however often it gets to run.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        assert!(
+            !pausing.is_finished(),
+            "{way:?} returned while a claim held the gate"
+        );
+    }
+    let (leases, _) = work::claim(&mut *claim, &f.line.turn(), f.session, 1, None)
+        .await
+        .unwrap();
+    assert_eq!(leases.len(), 1, "{way:?}");
+    claim.commit().await.unwrap();
+    pausing.await.unwrap();
+    assert_eq!(
+        claimed_now(&f).await,
+        0,
+        "{way:?}: nothing is claimed after the pause returned"
+    );
+}
+
+/// The pause holds the gate first: the claim waits, and comes back with nothing.
+async fn a_claim_waits_for_a_pause_and_gets_nothing(store: SharedStore, way: PauseBy) {
+    let f = Arc::new(fixture(store, 3).await);
+    let mut pausing = f.line.store().begin(Access::Write).await.unwrap();
+    pause(&mut *pausing, way, &f).await.unwrap();
+    let claim = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move { claimed_now(&f).await }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        assert!(
+            !claim.is_finished(),
+            "{way:?}: a claim returned while a pause held the gate"
+        );
+    }
+    pausing.commit().await.unwrap();
+    assert_eq!(claim.await.unwrap(), 0, "{way:?}");
+}
+
+/// A start is admitted like a claim (R20, I8).
+async fn a_start_waits_for_a_pause_and_is_refused(store: SharedStore) {
+    let f = Arc::new(fixture(store, 1).await);
+    let new = NewCampaign {
+        name: "second".into(),
+        description: None,
+        metadata: json!({}),
+        intake: Intake::Closed,
+        jobs: vec![NewJob::new("k", json!({}))],
+    };
+    let second = f
+        .line
+        .transact(move |tx| {
+            let new = new.clone();
+            Box::pin(async move { Ok(campaigns::create(tx, &operator(), &new).await?.0) })
+        })
+        .await
+        .unwrap()
+        .row
+        .facts
+        .id();
+    let mut pausing = f.line.store().begin(Access::Write).await.unwrap();
+    pause(&mut *pausing, PauseBy::Queue, &f).await.unwrap();
+    let start = tokio::spawn({
+        let line = f.line.clone();
+        async move {
+            line.transact(move |tx| Box::pin(campaigns_start(tx, second)))
+                .await
+        }
+    });
+    pausing.commit().await.unwrap();
+    let refusal = start.await.unwrap().unwrap_err();
+    assert!(
+        refusal
+            .to_string()
+            .starts_with("Cannot start: the queue is paused"),
+        "{refusal}"
+    );
+}
+
+async fn campaigns_start(tx: &mut dyn Tx, id: CampaignId) -> Result<(), Error> {
+    campaigns::start(tx, &operator(), id).await.map(drop)
+}
+
+/// Many claimers and one pause, again and again: no claim commits after the pause has returned.
+async fn no_claim_commits_after_a_pause_has_returned_under_load(store: SharedStore) {
+    let f = Arc::new(fixture(store, 200).await);
+    let claimers: Vec<_> = (0..8)
+        .map(|_| {
+            let f = Arc::clone(&f);
+            tokio::spawn(async move {
+                let mut claimed = 0;
+                loop {
+                    let (turn, session) = (f.line.turn(), f.session);
+                    let (got, state) = f
+                        .line
+                        .transact(move |tx| {
+                            let turn = turn.clone();
+                            Box::pin(async move {
+                                let (leases, view) =
+                                    work::claim(tx, &turn, session, 1, None).await?;
+                                Ok((leases.len(), view.gate.queue().state()))
+                            })
+                        })
+                        .await
+                        .unwrap();
+                    claimed += got;
+                    if state == QueueState::Paused || got == 0 {
+                        return claimed;
+                    }
+                }
+            })
+        })
+        .collect();
+    while in_flight(&f).await < 5 {}
+    committed(&f, PauseBy::Queue).await;
+    let at_pause = in_flight(&f).await;
+    let mut claimed = 0;
+    for claimer in claimers {
+        claimed += claimer.await.unwrap();
+    }
+    assert_eq!(
+        in_flight(&f).await,
+        at_pause,
+        "a claim committed after the pause had returned"
+    );
+    assert_eq!(claimed as u64, at_pause);
+}
+
+async fn in_flight(f: &Fixture) -> u64 {
+    f.line
+        .query(|tx| Box::pin(async move { Ok(queue::snapshot(tx).await?.in_flight) }))
+        .await
+        .unwrap()
+}
+
+async fn both_orders(way: PauseBy, stores: [support::Database; 2]) {
+    let [first, second] = stores;
+    a_pause_waits_for_a_claim_that_holds_the_gate(first.store.clone(), way).await;
+    a_claim_waits_for_a_pause_and_gets_nothing(second.store.clone(), way).await;
+}
+
+async fn two_sqlite() -> [support::Database; 2] {
+    [support::sqlite().await, support::sqlite().await]
+}
+
+async fn two_postgres() -> [support::Database; 2] {
+    [support::postgres().await, support::postgres().await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_q3_claim_held_across_a_pause_on_postgres() {
+    for way in WAYS {
+        both_orders(way, two_postgres().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn case_q3_claim_held_across_a_pause_on_sqlite() {
+    for way in WAYS {
+        both_orders(way, two_sqlite().await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_start_waits_for_a_pause_and_is_refused_on_both_stores() {
+    let database = support::sqlite().await;
+    a_start_waits_for_a_pause_and_is_refused(database.store.clone()).await;
+    let database = support::postgres().await;
+    a_start_waits_for_a_pause_and_is_refused(database.store.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i16_no_claim_commits_after_a_pause_has_returned_on_both_stores() {
+    let database = support::sqlite().await;
+    no_claim_commits_after_a_pause_has_returned_under_load(database.store.clone()).await;
+    let database = support::postgres().await;
+    no_claim_commits_after_a_pause_has_returned_under_load(database.store.clone()).await;
+}
