@@ -161,7 +161,8 @@ impl Work<'_> {
     }
 
     /// R22, R25: judges an ending. The decision's events are to be applied and written even if the
-    /// job part is refused: a failure counts all the same (I18).
+    /// job part is refused: a failure counts all the same (I18). R23: it does not ask whether the job
+    /// is PAUSED: a pause takes no lease, and work in flight may end (I19).
     ///
     /// # Errors
     /// [`Refusal::Exhausted`] if the version is at its end; then nothing counts and nothing ends.

@@ -269,6 +269,11 @@ fn i20_held_means_open_and_closed_means_below_the_threshold() {
 }
 
 #[test]
+fn r15_only_a_tick_half_opens_and_only_what_has_cooled_down() {
+    always("R15");
+}
+
+#[test]
 fn r27_a_campaign_settles_in_the_step_that_makes_its_last_job_final() {
     always("R27");
 }

@@ -117,6 +117,7 @@ pub const INVARIANTS: &[(&str, Check)] = &[
         "I20",
         Check::Step(steps::i20_a_closed_breaker_is_below_its_threshold),
     ),
+    ("R15", Check::Step(steps::r15_only_a_tick_half_opens)),
     ("R27", Check::State(r27_nothing_is_left_to_settle)),
     (
         "R31",

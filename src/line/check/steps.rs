@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::{Checked, Step, Violation, holds, is_final, is_unfinished};
-use crate::breaker::{BreakerRecord, CircuitState};
+use crate::breaker::{BreakerRecord, CircuitState, Hold};
 use crate::campaign::{AnyCampaign, CampaignStage, CampaignStatus};
 use crate::event::Recording;
 use crate::gate::{CallOutcome, Resume};
@@ -138,10 +138,17 @@ pub(super) fn i10_final_stages_stay(before: &Line, step: Step<'_>, after: &Line)
         _ => None,
     };
     for job in before.jobs() {
-        let stays = after
-            .job(job.id())
-            .is_none_or(|now| now.stage() == job.stage());
-        let may_change = !job.stage().is_final() || retried == Some(job.id());
+        // By status, since a job of a CANCELLED campaign is final whatever its stage; and by stage.
+        let status = before.job_status(job.id());
+        let is_final = status.is_some_and(|status| !is_unfinished(status));
+        let stays = after.job_status(job.id()) == status;
+        let is_named = retried == Some(job.id()) || after.job(job.id()).is_none();
+        holds("I10", !is_final || stays || is_named, || {
+            format!("job {} was {status:?} and is not any more", job.id())
+        })?;
+        let stage = after.job(job.id()).map(AnyJob::stage);
+        let stays = stage == Some(job.stage());
+        let may_change = !job.stage().is_final() || is_named;
         holds("I10", stays || may_change, || {
             format!("job {} was {} and is not any more", job.id(), job.stage())
         })?;
@@ -310,6 +317,35 @@ pub(super) fn i17_recorded_steps_are_given(before: &Line, step: Step<'_>, after:
             .eq(&lease.steps);
         holds("I17", is_given, || {
             format!("a claim of job {} did not give its steps", lease.job)
+        })?;
+    }
+    Ok(())
+}
+
+/// R15: only a tick turns a breaker HALF_OPEN, one that was OPEN, not held, and has cooled down.
+pub(super) fn r15_only_a_tick_half_opens(before: &Line, step: Step<'_>, after: &Line) -> Checked {
+    let is_tick = matches!(step.command, Command::Tick);
+    let now = before.gate().now(step.now);
+    for is in after.breakers() {
+        let before = before.breakers();
+        let Some(was) = before.iter().find(|was| was.service == is.service) else {
+            continue;
+        };
+        let due = was
+            .opened_at
+            .zip(was.settings.cool_down())
+            .map(|(opened_at, cool_down)| opened_at.plus(cool_down));
+        let is_due = was.state == CircuitState::Open
+            && was.hold == Hold::Free
+            && due.is_some_and(|due| now >= due);
+        let half_opened = was.state != is.state && is.state == CircuitState::HalfOpen;
+        let is_right = if is_tick {
+            half_opened == is_due && (half_opened || *was == is)
+        } else {
+            !half_opened
+        };
+        holds("R15", is_right, || {
+            format!("breaker {} went from {was:?} to {is:?}", is.service)
         })?;
     }
     Ok(())
