@@ -730,3 +730,97 @@ fn r17_a_tick_by_anyone_at_any_time_is_harmless() {
     }
     assert!(scene.line == line);
 }
+
+#[test]
+fn r3_a_breaker_that_opens_pauses_every_running_campaign_and_its_jobs_in_that_step() {
+    let mut scene = Scene::new();
+    for (campaign, job) in [(C1, J1), (C2, J2)] {
+        scene.campaign(campaign, Intake::Closed, &[job]);
+        scene.does(Command::StartCampaign { campaign });
+    }
+    scene.openai_fails();
+    for (campaign, job) in [(C1, J1), (C2, J2)] {
+        assert_eq!(scene.campaign_is(campaign), CampaignStatus::Paused);
+        assert_eq!(scene.job(job), JobStatus::Paused);
+    }
+}
+
+#[test]
+fn r4_a_paused_job_pauses_its_campaign_and_no_other() {
+    let mut scene = Scene::new();
+    scene.campaign(C1, Intake::Closed, &[J1, J2]);
+    scene.campaign(C2, Intake::Closed, &[J3]);
+    for campaign in [C1, C2] {
+        scene.does(Command::StartCampaign { campaign });
+    }
+    scene.does(Command::PauseJob { job: J1 });
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Paused);
+    assert_eq!(scene.job(J2), JobStatus::Paused);
+    assert_eq!(scene.campaign_is(C2), CampaignStatus::Running);
+    assert_eq!(scene.job(J3), JobStatus::Pending);
+    assert_eq!(scene.queue(), QueueState::Active);
+    // The campaign's second pause is shown beside the first.
+    scene.does(Command::PauseJob { job: J2 });
+    let causes = scene.line.campaign_causes(C1).unwrap().causes;
+    let jobs = [J1, J2].map(|job| format!("with job {job}"));
+    assert_eq!(causes.len(), 2);
+    for (cause, job) in causes.iter().zip(jobs) {
+        assert!(cause.to_string().contains(&job), "{cause}");
+    }
+}
+
+#[test]
+fn r6_only_what_runs_can_be_paused() {
+    let mut scene = Scene::new();
+    scene.campaign(C1, Intake::Closed, &[J1]);
+    let (campaign, job) = (
+        Command::PauseCampaign { campaign: C1 },
+        Command::PauseJob { job: J1 },
+    );
+    assert!(scene.refused(campaign.clone()).ends_with("it is CREATED"));
+    assert!(
+        scene
+            .refused(job.clone())
+            .ends_with("its campaign is CREATED")
+    );
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.does(Command::CancelCampaign { campaign: C1 });
+    assert!(scene.refused(campaign).ends_with("it is CANCELLED"));
+    assert!(scene.refused(job).ends_with("its campaign is CANCELLED"));
+}
+
+#[test]
+fn r14_a_breaker_opens_once_for_one_opening_and_keeps_its_first_error() {
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN))).running();
+    scene.openai_fails();
+    let opening = |scene: &Scene| {
+        let breaker = scene.line.gate().breaker(&openai()).unwrap();
+        (breaker.opening().cloned(), breaker.since())
+    };
+    let (first, since) = opening(&scene);
+    for _ in 0..5 {
+        scene.openai_fails();
+    }
+    assert_eq!(opening(&scene), (first.clone(), since));
+    scene.now += 60;
+    scene.does(Command::Tick);
+    scene.openai_fails();
+    assert_eq!(opening(&scene).0, first);
+    assert!(opening(&scene).1 > since);
+    let kinds = scene.journal_from(0);
+    let count = |kind: &str| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((count("breaker_opened"), count("breaker_reopened")), (1, 1));
+}
+
+#[test]
+fn r35_a_line_in_another_database_pauses_and_says_so() {
+    let mut scene = Scene::new().running();
+    let detail = andon::ErrorText::new("system identifier 7 instead of 4");
+    scene.does(Command::DatabaseChanged { detail });
+    assert_eq!(scene.queue(), QueueState::Paused);
+    let chain = scene.line.campaign_causes(C1).unwrap().to_string();
+    assert!(chain.contains("because the database changed"), "{chain}");
+    assert!(chain.ends_with("waiting for resume"), "{chain}");
+    scene.resumes();
+    assert_eq!(scene.queue(), QueueState::Active);
+}

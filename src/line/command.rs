@@ -173,7 +173,8 @@ pub enum Command {
     },
     /// Take from dead sessions what they hold (R24).
     Sweep,
-    /// Claim jobs in the order of R21: within a campaign by [`AnyJob::claim_order`](crate::AnyJob::claim_order), campaigns in turns.
+    /// Claim jobs in the order of R21: within a campaign by
+    /// [`AnyJob::claim_order`](crate::AnyJob::claim_order), campaigns in turns.
     Claim {
         /// For which session.
         session: SessionId,
