@@ -165,10 +165,15 @@ fn read_json(headers: &HeaderMap, bytes: &Bytes) -> Result<Value, Failure> {
             detail,
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
-        let detail = format!("the body is not valid JSON: {error}");
-        Failure::new(StatusCode::BAD_REQUEST, "malformed", detail)
-    })
+    match serde_json::from_slice(bytes) {
+        // What some clients send for no body.
+        Ok(Value::Null) => Ok(Value::Object(serde_json::Map::new())),
+        Ok(value) => Ok(value),
+        Err(error) => {
+            let detail = format!("the body is not valid JSON: {error}");
+            Err(Failure::new(StatusCode::BAD_REQUEST, "malformed", detail))
+        }
+    }
 }
 
 /// 422 for JSON of another shape than asked for. A `reason` is taken out first where the body's own

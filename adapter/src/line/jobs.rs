@@ -368,6 +368,10 @@ async fn retry_locked(
         by,
         changes.now,
     )?;
+    // I17: a holder that has died must not come back to life when the clock steps back.
+    if let Some(holder) = holder.filter(|holder| holder.facts.ended_at.is_none()) {
+        tx.session_write(&holder.facts.end(changes.now)).await?;
+    }
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
     locked.job.result = None;
