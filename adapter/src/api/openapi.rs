@@ -21,5 +21,7 @@ pub(super) fn base() -> Document {
 
 /// The document at `/api/openapi.json`, and pages that show it at `/api/docs`.
 pub(super) fn router(document: Document) -> Router<App> {
-    SwaggerUi::new("/api/docs").url("/api/openapi.json", document).into()
+    SwaggerUi::new("/api/docs")
+        .url("/api/openapi.json", document)
+        .into()
 }
