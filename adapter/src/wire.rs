@@ -39,7 +39,7 @@ pub use work::{
 mod endings;
 mod gate;
 mod jobs;
-mod time;
+pub(crate) mod time;
 mod work;
 
 /// The base path of the worker protocol.

@@ -147,12 +147,16 @@ impl StartValidation {
                 blockers: Vec::new(),
             };
         };
+        let blockers = match &refusal {
+            Refusal::StartBlocked { breakers, .. } => shapes::blockers(breakers),
+            _ => Vec::new(),
+        };
         let problem = problem(&line::Error::Refused(refusal));
         Self {
             can_start: false,
             code: Some(problem.code),
             detail: Some(problem.detail),
-            blockers: Vec::new(),
+            blockers,
         }
     }
 }

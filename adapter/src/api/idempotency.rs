@@ -113,7 +113,7 @@ impl App {
 
     /// Keeps a refusal whose transaction was rolled back, so that the same key gets it again. If that
     /// fails, the command is simply judged again: it has changed nothing.
-    async fn keep_refusal(&self, key: &Idempotency, error: &Error) {
+    pub(super) async fn keep_refusal(&self, key: &Idempotency, error: &Error) {
         let problem = problem(error);
         if problem.status >= 500 {
             return;
@@ -159,7 +159,8 @@ fn kept<A: Serialize>(success: StatusCode, answer: &Result<A, Refusal>) -> (u16,
     }
 }
 
-async fn keep(tx: &mut dyn Tx, key: &Idempotency, status: u16, body: Value) -> line::Result<()> {
+/// Keeps the first answer under a key, in the transaction of its effect.
+pub(super) async fn keep(tx: &mut dyn Tx, key: &Idempotency, status: u16, body: Value) -> line::Result<()> {
     let at = tx.clock().await?;
     let row = IdempotencyRow {
         key: key.key.clone(),
@@ -171,7 +172,8 @@ async fn keep(tx: &mut dyn Tx, key: &Idempotency, status: u16, body: Value) -> l
     Ok(tx.idempotency_insert(&row).await?)
 }
 
-fn replay(key: Option<&Idempotency>, row: IdempotencyRow) -> Failure {
+/// What a request is answered whose key was used before.
+pub(super) fn replay(key: Option<&Idempotency>, row: IdempotencyRow) -> Failure {
     if key.is_some_and(|key| key.request == row.request) {
         return Failure::Replay {
             status: row.status,

@@ -17,6 +17,7 @@ use crate::line::campaigns::CampaignView;
 use crate::line::jobs::JobView;
 use crate::store::{AttemptRow, Insertion, StepRow};
 use crate::wire;
+use crate::wire::time::{micros, micros_option};
 
 /// A campaign as it is read.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -444,18 +445,5 @@ fn unheld_job(view: &JobView, now: Timestamp) -> String {
         JobStatus::Completed | JobStatus::Failed | JobStatus::Cancelled => {
             format!("nothing holds it: it is {status}, which is final")
         }
-    }
-}
-
-fn micros<S: serde::Serializer>(at: &DateTime<Utc>, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(&at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
-}
-fn micros_option<S: serde::Serializer>(
-    at: &Option<DateTime<Utc>>,
-    s: S,
-) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => micros(at, s),
-        None => s.serialize_none(),
     }
 }

@@ -4,24 +4,27 @@
 mod answer;
 mod batch;
 mod convert;
+mod judged;
 mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon::{Actor, JobId, SessionId};
+use andon::JobId;
 use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::answer::Rejection;
-use self::batch::{Judged, Judgement};
+use self::batch::Judgement;
 use self::convert::Ending;
+use self::judged::{Asker, Hint};
 use self::wait::Wait;
 use super::App;
-use super::problem::{Failure, problem};
-use crate::line::{self, Error, InvalidField};
+use super::extract::{Command, invalid};
+use super::problem::Failure;
+use crate::line;
 use crate::wire::{self, Envelope};
 
 pub(crate) use self::convert::new_job;
@@ -53,89 +56,11 @@ pub fn router() -> OpenApiRouter<App> {
 
 type Answered<T> = Result<Json<Envelope<T>>, Failure>;
 
-fn done<T>(data: T) -> Json<Envelope<T>> {
-    Json(Envelope::new(data))
-}
+/// What a request was read as. A body that cannot be read is refused with the gate beside it, too.
+type Taken<T> = Result<Command<T>, Failure>;
 
-impl App {
-    fn ttl(&self) -> Duration {
-        self.line.settings().gate_ttl
-    }
-
-    /// Puts the gate beside a refusal. Where the store cannot be read there is none to put: a worker
-    /// that is told nothing of the gate counts it as paused (R30).
-    async fn refused(&self, session: Option<SessionId>, error: Error) -> Failure {
-        let mut problem = problem(&error);
-        if !matches!(error, Error::Store(_)) {
-            let ttl = self.ttl();
-            let gate = self
-                .line
-                .query(move |tx| Box::pin(answer::gate_beside_refusal(tx, ttl, session)))
-                .await;
-            problem.gate = gate
-                .inspect_err(|cause| tracing::error!(?cause, "the gate cannot be read"))
-                .ok();
-        }
-        problem.into()
-    }
-
-    async fn answered<T>(
-        &self,
-        session: Option<SessionId>,
-        answer: line::Result<T>,
-    ) -> Answered<T> {
-        match answer {
-            Ok(data) => Ok(done(data)),
-            Err(error) => Err(self.refused(session, error).await),
-        }
-    }
-
-    /// R22, R25: ends a lease.
-    async fn ended<R>(
-        &self,
-        job: JobId,
-        request: R,
-        ending: for<'r> fn(&'r R) -> Ending<'r>,
-    ) -> Answered<wire::EndingAnswer>
-    where
-        R: Send + Sync + 'static,
-    {
-        let (ttl, request) = (self.ttl(), Arc::new(request));
-        let answer = self
-            .line
-            .transact(move |tx| {
-                let request = Arc::clone(&request);
-                Box::pin(async move {
-                    let caller = Actor::System;
-                    answer::end(tx, ttl, &caller, job, ending(&request)).await
-                })
-            })
-            .await;
-        match answer {
-            Ok(Ok(ended)) => Ok(done(ended)),
-            Ok(Err(rejection)) => Err(rejected(rejection)),
-            Err(error) => Err(self.refused(None, error).await),
-        }
-    }
-}
-
-/// A refused ending: its breaker part was judged, and the verdict is told (R22).
-fn rejected(rejection: Rejection) -> Failure {
-    let mut problem = refused_alone(&rejection.refused);
-    problem.gate = Some(rejection.gate);
-    problem.into()
-}
-
-fn refused_alone(refused: &answer::Refused) -> wire::Problem {
-    let mut problem = problem(&refused.error);
-    problem.verdict = refused.verdict;
-    if let Some(unknown) = &refused.unknown_service
-        && let Ok(unknown) = serde_json::to_value(unknown)
-    {
-        problem.facts.insert("unknown_service".into(), unknown);
-    }
-    problem
-}
+/// A job's id in a path.
+type JobInPath = Result<Path<JobId>, PathRejection>;
 
 /// Registers a worker: a new session. An unknown service is refused here (R19).
 #[utoipa::path(post, path = "/worker/register", tag = "worker",
@@ -143,17 +68,18 @@ fn refused_alone(refused: &answer::Refused) -> wire::Problem {
     responses((status = 200, body = Envelope<wire::RegisterAnswer>)))]
 async fn register(
     State(app): State<App>,
-    Json(request): Json<wire::RegisterRequest>,
+    taken: Taken<wire::RegisterRequest>,
 ) -> Answered<wire::RegisterAnswer> {
-    let (ttl, request) = (app.ttl(), Arc::new(request));
-    let answer = app
-        .line
-        .transact_quietly(move |tx| {
-            let request = Arc::clone(&request);
-            Box::pin(async move { answer::register(tx, ttl, &request).await })
-        })
-        .await;
-    app.answered(None, answer).await
+    let (ttl, command) = (app.ttl(), app.take(taken).await?);
+    app.work(
+        Asker::Nobody,
+        &command,
+        Hint::Withheld,
+        move |tx, command| {
+            Box::pin(async move { Ok(Ok(answer::register(tx, ttl, &command.body).await?)) })
+        },
+    )
+    .await
 }
 
 /// Claims jobs, waiting for a first one for as long as asked (R21).
@@ -162,43 +88,53 @@ async fn register(
     responses((status = 200, body = Envelope<wire::ClaimAnswer>)))]
 async fn claim(
     State(app): State<App>,
-    Json(request): Json<wire::ClaimRequest>,
+    taken: Taken<wire::ClaimRequest>,
 ) -> Answered<wire::ClaimAnswer> {
-    let session = Some(request.worker_id);
+    let command = app.take(taken).await?;
+    let request = &command.body;
+    let asker = Asker::Session(request.worker_id);
     if request.limit == 0 {
-        let error = invalid("limit", "must be at least 1");
-        return Err(app.refused(session, error).await);
+        let refused = invalid("limit", "must be at least 1");
+        return Err(app.with_gate(asker, refused).await);
     }
-    let asked = Duration::from_secs(request.wait_seconds.unwrap_or(0).into());
-    let mut wait = Wait::new(&**app.line.store(), asked.min(CLAIM_WAIT_MAX));
-    let request = Arc::new(request);
+    let patience = Duration::from_secs(request.wait_seconds.unwrap_or(0).into());
+    let mut wait = Wait::new(&**app.line.store(), patience.min(CLAIM_WAIT_MAX));
+    let mut is_worth_it = true;
     loop {
-        let answer = claim_once(&app, &request).await;
-        let is_empty = matches!(&answer, Ok(answer) if answer.leases.is_empty());
-        if !is_empty || !wait.is_worth_another_look().await {
-            return app.answered(session, answer).await;
+        // The last look is a claim whatever was seen, so that the answer's gate is of now.
+        let is_last = wait.is_over();
+        if is_worth_it || is_last {
+            let (ttl, turn) = (app.ttl(), app.line.turn());
+            let is_answer = move |answer: &wire::ClaimAnswer| is_last || !answer.leases.is_empty();
+            let answer = app
+                .work_if(
+                    asker,
+                    &command,
+                    Hint::Withheld,
+                    is_answer,
+                    move |tx, command| {
+                        let turn = turn.clone();
+                        Box::pin(async move {
+                            Ok(Ok(answer::claim(tx, ttl, &turn, &command.body).await?))
+                        })
+                    },
+                )
+                .await;
+            if answer
+                .as_ref()
+                .map_or(true, |answer| is_answer(&answer.0.data))
+            {
+                return answer;
+            }
         }
+        wait.rest().await;
+        // While waiting it only reads, so that idle workers keep nobody from writing.
+        let is_claimable = app
+            .line
+            .query(|tx| Box::pin(line::work::may_be_claimable(tx)))
+            .await;
+        is_worth_it = is_claimable.unwrap_or(true);
     }
-}
-
-async fn claim_once(
-    app: &App,
-    request: &Arc<wire::ClaimRequest>,
-) -> line::Result<wire::ClaimAnswer> {
-    let (ttl, turn, request) = (app.ttl(), app.line.turn(), Arc::clone(request));
-    app.line
-        .transact_quietly(move |tx| {
-            let (turn, request) = (turn.clone(), Arc::clone(&request));
-            Box::pin(async move { answer::claim(tx, ttl, &turn, &request).await })
-        })
-        .await
-}
-
-fn invalid(path: &str, problem: &str) -> Error {
-    Error::Invalid(vec![InvalidField {
-        path: path.into(),
-        problem: problem.into(),
-    }])
 }
 
 /// Extends a session, and so all its leases; also while paused.
@@ -207,149 +143,179 @@ fn invalid(path: &str, problem: &str) -> Error {
     responses((status = 200, body = Envelope<wire::HeartbeatAnswer>)))]
 async fn heartbeat(
     State(app): State<App>,
-    Json(request): Json<wire::HeartbeatRequest>,
+    taken: Taken<wire::HeartbeatRequest>,
 ) -> Answered<wire::HeartbeatAnswer> {
-    let (ttl, session) = (app.ttl(), request.worker_id);
-    let answer = app
-        .line
-        .transact_quietly(move |tx| Box::pin(answer::heartbeat(tx, ttl, session)))
-        .await;
-    app.answered(Some(session), answer).await
+    let (ttl, command) = (app.ttl(), app.take(taken).await?);
+    let session = command.body.worker_id;
+    app.work(
+        Asker::Session(session),
+        &command,
+        Hint::Withheld,
+        move |tx, _| Box::pin(async move { Ok(Ok(answer::heartbeat(tx, ttl, session).await?)) }),
+    )
+    .await
 }
 
 /// Tells what became of one outbound call, at once, while the job still runs (R16, R34).
 #[utoipa::path(post, path = "/worker/jobs/{id}/call-report", tag = "worker",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, description = "The job")),
     request_body = wire::CallReportRequest,
     responses((status = 200, body = Envelope<wire::CallReportAnswer>)))]
 async fn call_report(
     State(app): State<App>,
-    Path(job): Path<JobId>,
-    Json(request): Json<wire::CallReportRequest>,
+    job: JobInPath,
+    taken: Taken<wire::CallReportRequest>,
 ) -> Answered<wire::CallReportAnswer> {
-    let (ttl, request) = (app.ttl(), Arc::new(request));
-    let answer = app
-        .line
-        .transact(move |tx| {
-            let request = Arc::clone(&request);
-            Box::pin(
-                async move { answer::call_report(tx, ttl, &Actor::System, job, &request).await },
-            )
+    let job = app.job(job).await?;
+    let (ttl, command) = (app.ttl(), app.take(taken).await?);
+    let asker = Asker::Lease(job, command.body.token);
+    app.work(asker, &command, Hint::Given, move |tx, command| {
+        Box::pin(async move {
+            let caller = &command.by.actor;
+            Ok(Ok(
+                answer::call_report(tx, ttl, caller, job, &command.body).await?
+            ))
         })
-        .await;
-    app.answered(None, answer).await
+    })
+    .await
 }
 
 /// Ends a lease: the job is done (R25). It may spawn jobs in the same step (R28).
 #[utoipa::path(post, path = "/worker/jobs/{id}/complete", tag = "worker",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, description = "The job")),
     request_body = wire::CompleteRequest,
     responses((status = 200, body = Envelope<wire::EndingAnswer>)))]
 async fn complete(
     State(app): State<App>,
-    Path(job): Path<JobId>,
-    Json(request): Json<wire::CompleteRequest>,
+    job: JobInPath,
+    taken: Taken<wire::CompleteRequest>,
 ) -> Answered<wire::EndingAnswer> {
-    app.ended(job, request, |r| Ending::Complete(r)).await
+    app.end(job, taken, |request| Ending::Complete(request))
+        .await
 }
 
 /// Ends a lease with an error (R25).
 #[utoipa::path(post, path = "/worker/jobs/{id}/fail", tag = "worker",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, description = "The job")),
     request_body = wire::FailRequest,
     responses((status = 200, body = Envelope<wire::EndingAnswer>)))]
 async fn fail(
     State(app): State<App>,
-    Path(job): Path<JobId>,
-    Json(request): Json<wire::FailRequest>,
+    job: JobInPath,
+    taken: Taken<wire::FailRequest>,
 ) -> Answered<wire::EndingAnswer> {
-    app.ended(job, request, |r| Ending::Fail(r)).await
+    app.end(job, taken, |request| Ending::Fail(request)).await
 }
 
 /// Gives a lease back, with its attempt (R25).
 #[utoipa::path(post, path = "/worker/jobs/{id}/release", tag = "worker",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, description = "The job")),
     request_body = wire::ReleaseRequest,
     responses((status = 200, body = Envelope<wire::EndingAnswer>)))]
 async fn release(
     State(app): State<App>,
-    Path(job): Path<JobId>,
-    Json(request): Json<wire::ReleaseRequest>,
+    job: JobInPath,
+    taken: Taken<wire::ReleaseRequest>,
 ) -> Answered<wire::EndingAnswer> {
-    app.ended(job, request, |r| Ending::Release(r)).await
+    app.end(job, taken, |request| Ending::Release(request))
+        .await
 }
 
 /// Gives a lease back until later, with its attempt (R25).
 #[utoipa::path(post, path = "/worker/jobs/{id}/snooze", tag = "worker",
-    params(("id" = String, Path)),
+    params(("id" = String, Path, description = "The job")),
     request_body = wire::SnoozeRequest,
     responses((status = 200, body = Envelope<wire::EndingAnswer>)))]
 async fn snooze(
     State(app): State<App>,
-    Path(job): Path<JobId>,
-    Json(request): Json<wire::SnoozeRequest>,
+    job: JobInPath,
+    taken: Taken<wire::SnoozeRequest>,
 ) -> Answered<wire::EndingAnswer> {
-    app.ended(job, request, |r| Ending::Snooze(r)).await
+    app.end(job, taken, |request| Ending::Snooze(request)).await
 }
 
-/// Takes up to 1,000 reports; answers each as it would have been answered alone.
+impl App {
+    /// R22, R25: ends a lease.
+    async fn end<R>(
+        &self,
+        job: JobInPath,
+        taken: Taken<R>,
+        ending: for<'r> fn(&'r R) -> Ending<'r>,
+    ) -> Answered<wire::EndingAnswer>
+    where
+        R: Send + Sync + 'static,
+    {
+        let job = self.job(job).await?;
+        let (ttl, command) = (self.ttl(), self.take(taken).await?);
+        let asker = Asker::Lease(job, ending(&command.body).token());
+        self.work(asker, &command, Hint::Given, move |tx, command| {
+            Box::pin(async move {
+                let caller = &command.by.actor;
+                answer::end(tx, ttl, caller, job, ending(&command.body)).await
+            })
+        })
+        .await
+    }
+}
+
+/// Takes up to 1,000 reports; answers each as it would have been answered alone. Under an idempotency
+/// key they are one transaction; without one, a repeated report is answered as at first anyway (R22).
 #[utoipa::path(post, path = "/worker/reports", tag = "worker",
     request_body = wire::ReportsRequest,
     responses((status = 200, body = Envelope<wire::ReportsAnswer>)))]
 async fn reports(
     State(app): State<App>,
-    Json(request): Json<wire::ReportsRequest>,
+    taken: Taken<wire::ReportsRequest>,
 ) -> Answered<wire::ReportsAnswer> {
-    let session = request.worker_id;
-    let answer = match batch::check(&request) {
-        Ok(()) => judge_batch(&app, request).await,
-        Err(error) => Err(error),
-    };
-    app.answered(session, answer).await
+    let (ttl, command) = (app.ttl(), app.take(taken).await?);
+    let asker = command.body.worker_id.map_or(Asker::Nobody, Asker::Session);
+    if let Err(error) = batch::check(&command.body) {
+        return Err(app.with_gate(asker, error.into()).await);
+    }
+    if command.idempotency.is_some() {
+        return app
+            .work(asker, &command, Hint::Given, move |tx, command| {
+                Box::pin(async move {
+                    Ok(Ok(batch::judge_in(
+                        tx,
+                        ttl,
+                        &command.by.actor,
+                        &command.body,
+                    )
+                    .await?))
+                })
+            })
+            .await;
+    }
+    match judge_batch(&app, &command).await {
+        Ok(answer) => Ok(Json(Envelope::new(answer))),
+        Err(error) => Err(app.with_gate(asker, error.into()).await),
+    }
 }
 
+/// Judges a batch step by step, so that no long one keeps a pause waiting.
 async fn judge_batch(
     app: &App,
-    request: wire::ReportsRequest,
+    command: &Arc<Command<wire::ReportsRequest>>,
 ) -> line::Result<wire::ReportsAnswer> {
     let mut all = Judgement::default();
-    let reports: Arc<[wire::ReportItem]> = request.reports.into();
-    for step in batch::plan(&reports) {
-        let (reports, step) = (Arc::clone(&reports), Arc::new(step));
+    for step in batch::plan(&command.body.reports) {
+        let (command, step) = (Arc::clone(command), Arc::new(step));
         let judged = app
             .line
             .transact(move |tx| {
-                let (reports, step) = (Arc::clone(&reports), Arc::clone(&step));
-                Box::pin(async move { batch::carry_out(tx, &Actor::System, &reports, &step).await })
+                let (command, step) = (Arc::clone(&command), Arc::clone(&step));
+                Box::pin(async move {
+                    batch::carry_out(tx, &command.by.actor, &command.body.reports, &step).await
+                })
             })
             .await?;
         all.add(judged);
     }
-    let (ttl, sessions) = (app.ttl(), all.sessions_of(request.worker_id));
-    let refused = std::mem::take(&mut all.refused);
-    let gate = app
-        .line
-        .query(move |tx| {
-            Box::pin(async move {
-                let core = tx.gate().await?;
-                answer::gate_after(tx, ttl, core, &sessions, &refused).await
-            })
-        })
-        .await?;
-    let answers = all
-        .in_order()
-        .into_iter()
-        .zip(reports.iter())
-        .map(|(judged, item)| wire::ReportAnswer {
-            job_id: item.job_id,
-            outcome: match judged {
-                Judged::Call(verdict) => wire::ReportOutcome::Call(verdict),
-                Judged::Ended(ended) => wire::ReportOutcome::Ended(ended),
-                Judged::Refused(refused) => wire::ReportOutcome::Refused(refused_alone(&refused)),
-            },
-        })
-        .collect();
-    Ok(wire::ReportsAnswer { answers, gate })
+    let (ttl, command) = (app.ttl(), Arc::clone(command));
+    app.line
+        .query(move |tx| Box::pin(async move { all.answer(tx, ttl, &command.body).await }))
+        .await
 }
 
 /// Ends a session, releasing what it holds.
@@ -358,14 +324,17 @@ async fn judge_batch(
     responses((status = 200, body = Envelope<wire::DeregisterAnswer>)))]
 async fn deregister(
     State(app): State<App>,
-    Json(request): Json<wire::DeregisterRequest>,
+    taken: Taken<wire::DeregisterRequest>,
 ) -> Answered<wire::DeregisterAnswer> {
-    let (ttl, session) = (app.ttl(), request.worker_id);
-    let answer = app
-        .line
-        .transact(move |tx| Box::pin(answer::deregister(tx, ttl, session)))
-        .await;
-    app.answered(Some(session), answer).await
+    let (ttl, command) = (app.ttl(), app.take(taken).await?);
+    let session = command.body.worker_id;
+    app.work(
+        Asker::Session(session),
+        &command,
+        Hint::Given,
+        move |tx, _| Box::pin(async move { Ok(Ok(answer::deregister(tx, ttl, session).await?)) }),
+    )
+    .await
 }
 
 /// Reads the gate. With a session it confirms (R30), without one it only informs.
@@ -374,40 +343,42 @@ async fn deregister(
     responses((status = 200, body = Envelope<wire::GateAnswer>)))]
 async fn gate(
     State(app): State<App>,
-    Query(query): Query<wire::GateQuery>,
+    query: Result<Query<wire::GateQuery>, QueryRejection>,
 ) -> Answered<wire::GateAnswer> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => {
+            let refused = Failure::new(rejection.status(), "malformed", rejection.body_text());
+            return Err(app.with_gate(Asker::Nobody, refused).await);
+        }
+    };
     let (ttl, session) = (app.ttl(), query.worker_id);
-    let asked = match (query.after_version, query.wait_seconds) {
+    let patience = match (query.after_version, query.wait_seconds) {
         (None, _) => Duration::ZERO,
         (Some(_), None) => GATE_WAIT_DEFAULT,
         (Some(_), Some(seconds)) => Duration::from_secs(seconds.into()).min(GATE_WAIT_MAX),
     };
-    let mut wait = Wait::new(&**app.line.store(), asked);
+    let mut wait = Wait::new(&**app.line.store(), patience);
     let mut first: Option<wire::Gate> = None;
     loop {
-        let answer = app
+        let now = app
             .line
-            .query(move |tx| {
-                Box::pin(async move {
-                    let view = line::work::read_gate(tx, session).await?;
-                    Ok(wire::GateAnswer {
-                        gate: answer::gate(ttl, &view),
-                    })
-                })
-            })
+            .query(move |tx| Box::pin(line::work::read_gate(tx, session)))
             .await;
-        // A cancelled campaign stops jobs without moving the version.
-        let is_news = match (&answer, &first) {
-            (Err(_), _) => true,
-            (Ok(now), _) if Some(now.gate.version) != query.after_version => true,
-            (Ok(now), Some(first)) => now.gate != *first,
-            (Ok(_), None) => false,
+        let now = match now {
+            Ok(view) => answer::gate(ttl, &view),
+            Err(error) => {
+                let asker = session.map_or(Asker::Nobody, Asker::Session);
+                return Err(app.with_gate(asker, error.into()).await);
+            }
         };
-        if is_news || !wait.is_worth_another_look().await {
-            return app.answered(session, answer).await;
+        // A cancelled campaign stops jobs without moving the version.
+        let is_news = Some(now.version) != query.after_version
+            || first.as_ref().is_some_and(|first| *first != now);
+        if is_news || wait.is_over() {
+            return Ok(Json(Envelope::new(wire::GateAnswer { gate: now })));
         }
-        if let (None, Ok(answer)) = (&first, answer) {
-            first = Some(answer.gate);
-        }
+        first.get_or_insert(now);
+        wait.rest().await;
     }
 }

@@ -165,6 +165,12 @@ pub async fn claim(
     Ok((leases, view))
 }
 
+/// Whether a claim may find something: a look without a lock, which decides nothing.
+pub async fn may_be_claimable(tx: &mut dyn Tx) -> Result<bool> {
+    let gate = tx.gate().await?;
+    Ok(gate.admission().is_ok() && !tx.claim_campaigns(gate.epoch(), None, 1).await?.is_empty())
+}
+
 /// Proposes, lets the core dispose of each proposal, and writes what it accepted.
 async fn take(
     tx: &mut dyn Tx,

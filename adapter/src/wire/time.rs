@@ -4,13 +4,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serializer;
 
 /// Writes a time with exactly six digits after the second.
-pub(super) fn micros<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn micros<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&at.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// As [`micros`], for a field that may be left out.
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
-pub(super) fn micros_option<S: Serializer>(
+pub(crate) fn micros_option<S: Serializer>(
     at: &Option<DateTime<Utc>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -86,16 +86,6 @@ pub(super) async fn gate_after(
     Ok(gate(ttl, &view))
 }
 
-/// The gate beside a refusal that changed nothing.
-pub(super) async fn gate_beside_refusal(
-    tx: &mut dyn Tx,
-    ttl: Duration,
-    session: Option<SessionId>,
-) -> Result<wire::Gate> {
-    let core = tx.gate().await?;
-    gate_after(tx, ttl, core, session.as_slice(), &[]).await
-}
-
 pub(super) async fn register(
     tx: &mut dyn Tx,
     ttl: Duration,

@@ -1,11 +1,13 @@
 //! Reports in batches: endings share a transaction, and the order of one job's reports is kept.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use andon::{Actor, JobId, SessionId};
 
 use super::answer::{self, Refused};
 use super::convert::Ending;
+use super::judged::refused_alone;
 use crate::line::work::{self, EndingReport};
 use crate::line::{Error, InvalidField, Result};
 use crate::store::Tx;
@@ -90,21 +92,53 @@ impl Judgement {
         self.refused.extend(other.refused);
     }
 
-    /// The sessions whose stopped jobs the gate carries: the one that reports, or all that held.
-    pub(super) fn sessions_of(&mut self, reporting: Option<SessionId>) -> Vec<SessionId> {
-        if let Some(session) = reporting {
-            return vec![session];
+    /// The answer to the whole batch, with the gate after it: for the session that reports, or for all
+    /// that held the leases.
+    pub(super) async fn answer(
+        mut self,
+        tx: &mut dyn Tx,
+        ttl: Duration,
+        request: &wire::ReportsRequest,
+    ) -> Result<wire::ReportsAnswer> {
+        if let Some(session) = request.worker_id {
+            self.sessions = vec![session];
         }
         self.sessions.sort_unstable();
         self.sessions.dedup();
-        std::mem::take(&mut self.sessions)
-    }
-
-    /// The answers in the order of the reports.
-    pub(super) fn in_order(mut self) -> Vec<Judged> {
+        let core = tx.gate().await?;
+        let gate = answer::gate_after(tx, ttl, core, &self.sessions, &self.refused).await?;
         self.answers.sort_unstable_by_key(|(place, _)| *place);
-        self.answers.into_iter().map(|(_, judged)| judged).collect()
+        let answers = self
+            .answers
+            .into_iter()
+            .zip(&request.reports)
+            .map(|((_, judged), item)| wire::ReportAnswer {
+                job_id: item.job_id,
+                outcome: match judged {
+                    Judged::Call(verdict) => wire::ReportOutcome::Call(verdict),
+                    Judged::Ended(ended) => wire::ReportOutcome::Ended(ended),
+                    Judged::Refused(refused) => {
+                        wire::ReportOutcome::Refused(refused_alone(&refused))
+                    }
+                },
+            })
+            .collect();
+        Ok(wire::ReportsAnswer { answers, gate })
     }
+}
+
+/// Judges a whole batch in one transaction.
+pub(super) async fn judge_in(
+    tx: &mut dyn Tx,
+    ttl: Duration,
+    caller: &Actor,
+    request: &wire::ReportsRequest,
+) -> Result<wire::ReportsAnswer> {
+    let mut all = Judgement::default();
+    for step in plan(&request.reports) {
+        all.add(carry_out(tx, caller, &request.reports, &step).await?);
+    }
+    all.answer(tx, ttl, request).await
 }
 
 /// Carries out one step of a batch. Only what the store could not do is an error of the whole batch.

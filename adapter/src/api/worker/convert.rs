@@ -110,7 +110,8 @@ pub(super) enum Ending<'a> {
 }
 
 impl Ending<'_> {
-    fn token(self) -> Token {
+    /// The token under which it is made.
+    pub(super) fn token(self) -> Token {
         match self {
             Self::Complete(request) => request.token,
             Self::Fail(request) => request.token,

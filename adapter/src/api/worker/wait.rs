@@ -31,12 +31,14 @@ impl Wait {
         }
     }
 
-    /// Waits until it is worth looking again; false if the wait is over.
-    pub(super) async fn is_worth_another_look(&mut self) -> bool {
+    /// Whether it is over: what is seen now is the answer.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Waits for a hint, at most until the next poll or the end.
+    pub(super) async fn rest(&mut self) {
         let now = Instant::now();
-        if now >= self.until {
-            return false;
-        }
         sleep_until(self.until.min(now + COALESCE)).await;
         let next_poll = self.until.min(now + POLL);
         match timeout_at(next_poll, self.hints.changed()).await {
@@ -45,6 +47,5 @@ impl Wait {
             Ok(Err(_)) => sleep_until(next_poll).await,
         }
         self.hints.borrow_and_update();
-        true
     }
 }
