@@ -25,8 +25,18 @@ pub(super) struct Status {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct Queue {
     pub(super) state: String,
+    /// Why it is PAUSED (D3).
+    #[serde(default)]
+    pub(super) cause: Option<Cause>,
     pub(super) epoch: u64,
     pub(super) version: Version,
+}
+
+/// A cause chain.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Cause {
+    /// The chain in a sentence.
+    pub(super) words: String,
 }
 
 /// A breaker.

@@ -10,6 +10,7 @@ use super::claims::{Plan, Seen};
 use super::look::Status;
 use super::view::{Tone, View};
 use super::watch::{self, Watch};
+use crate::cli::SERVER_DEFAULT;
 use crate::client;
 use crate::sim::vendors::{Fault, Service, VendorsHandle};
 
@@ -132,6 +133,10 @@ impl Scenario<'_> {
                 stopped.jobs("PAUSED"),
             ),
         );
+        if let Some(cause) = &stopped.queue.cause {
+            let words = cause.words.replace(" ← ", "\n← ");
+            self.view.say(Tone::Plain, &format!("Why: {words}"));
+        }
         self.view.now("waiting until nothing is in flight");
         let quiet = self
             .watch
@@ -182,8 +187,10 @@ impl Scenario<'_> {
         let fails = self.plan.fails;
         self.view.now("resetting the breaker");
         let message = self.api.reset(fails.name(), "the vendor is well").await?;
-        self.view
-            .say(Tone::Plain, &format!("Breaker {fails} is reset: {message}"));
+        self.view.say(
+            Tone::Plain,
+            &format!("A person resets the breaker of {fails}, and is told:\n{message}"),
+        );
         Ok(())
     }
 
@@ -216,7 +223,7 @@ impl Scenario<'_> {
         self.view.say(
             Tone::Good,
             &format!(
-                "A person resumes (If-Match: \"{version}\"): {} campaigns and {} jobs go on.",
+                "A person resumes, as of version {version}: {} campaigns and {} jobs go on.",
                 resumed.campaigns_resumed, resumed.jobs_resumed
             ),
         );
@@ -254,12 +261,17 @@ impl Scenario<'_> {
     /// What to type, with `andon` or with `curl`.
     fn instructions(&self) -> String {
         let (fails, url) = (self.plan.fails, self.api.url());
-        let queue = format!("{url}/api/v1/queue-management");
+        let (andon, queue) = (program(), format!("{url}/api/v1/queue-management"));
+        let server = if url == SERVER_DEFAULT {
+            String::new()
+        } else {
+            format!(" --server {url}")
+        };
         format!(
             "Now it is your turn. In another terminal, reset the breaker, look, and resume:\n\
-             \u{20} andon reset {fails} --reason \"the vendor is well\" --server {url}\n\
-             \u{20} andon status --server {url}\n\
-             \u{20} andon resume --reason \"looks well\" --server {url}\n\
+             \u{20} {andon} reset {fails} --reason \"the vendor is well\"{server}\n\
+             \u{20} {andon} status{server}\n\
+             \u{20} {andon} resume --reason \"looks well\"{server}\n\
              or:\n\
              \u{20} curl -X POST {queue}/circuit-breakers/{fails}/reset\n\
              \u{20} curl {queue}/status\n\
@@ -320,6 +332,16 @@ impl Scenario<'_> {
     async fn pause(&self, moment: Duration) {
         tokio::time::sleep(moment).await;
     }
+}
+
+/// This program as it can be typed in this folder.
+fn program() -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let Ok(program) = std::env::current_exe() else {
+        return "andon".to_owned();
+    };
+    let program = program.strip_prefix(&here).unwrap_or(&program);
+    program.display().to_string()
 }
 
 /// Every campaign has settled, or more cannot come: then no job is left to wait for.

@@ -52,10 +52,10 @@ struct Live {
 }
 
 /// What the last plain line said, and when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Plain {
     said: String,
-    at: Option<Instant>,
+    at: Instant,
 }
 
 impl View {
@@ -63,11 +63,15 @@ impl View {
     pub(super) fn open(channel: Channel) -> Self {
         let is_terminal = io::stderr().is_terminal()
             && (channel == Channel::Stderr || io::stdout().is_terminal());
+        let started = Instant::now();
         Self {
-            started: Instant::now(),
+            started,
             channel,
             live: is_terminal.then(Live::open),
-            plain: Mutex::default(),
+            plain: Mutex::new(Plain {
+                said: String::new(),
+                at: started,
+            }),
         }
     }
 
@@ -122,12 +126,12 @@ impl View {
     fn show_plainly(&self, status: &Status) {
         let words = sentence(status);
         let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = plain.at.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL);
+        let is_due = plain.at.elapsed() >= PLAIN_INTERVAL;
         if is_due && plain.said != words {
             self.say(Tone::Plain, &words);
             *plain = Plain {
                 said: words,
-                at: Some(Instant::now()),
+                at: Instant::now(),
             };
         }
     }
