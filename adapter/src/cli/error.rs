@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::explain_next;
+use crate::wire::Problem;
 use crate::{client, line, ops, server, store};
 
 /// How a command ended, as its exit code tells.
@@ -99,7 +100,7 @@ impl From<client::Error> for Failure {
             }
             client::Error::NotAndon { .. } => Self::new(Exit::Other, error.to_string()),
             client::Error::Problem(problem) => Self {
-                exit: exit_of(problem.status),
+                exit: exit_of(problem),
                 message: error.to_string(),
                 next: explain_next::after(problem),
                 document: serde_json::to_value(problem).unwrap_or_default(),
@@ -108,13 +109,15 @@ impl From<client::Error> for Failure {
     }
 }
 
-/// The exit code of a problem's HTTP status.
-fn exit_of(status: u16) -> Exit {
-    match status {
-        400 | 404 | 405 | 413 | 415 | 422 | 428 => Exit::Usage,
-        403 | 409 => Exit::Refused,
-        412 => Exit::Stale,
-        502..=504 => Exit::Unreachable,
+/// The exit code of a problem, by its HTTP status.
+fn exit_of(problem: &Problem) -> Exit {
+    match (problem.status, problem.code.as_str()) {
+        (400 | 404 | 405 | 413 | 415 | 422 | 428, _) => Exit::Usage,
+        (403 | 409, _) => Exit::Refused,
+        (412, _) => Exit::Stale,
+        // The database answers, and what it says cannot be: trying again does not help.
+        (503, "corrupt" | "schema_not_current") => Exit::Other,
+        (502..=504, _) => Exit::Unreachable,
         _ => Exit::Other,
     }
 }

@@ -11,6 +11,9 @@ pub(super) fn after(problem: &Problem) -> Vec<String> {
         (_, 412) => vec!["look again (`andon status`), and give the command again".into()],
         (_, 401) => vec!["give a token with --token or ANDON_TOKEN".into()],
         (_, 403) => vec!["ask a person with the role of operator (R36)".into()],
+        ("corrupt", _) => {
+            vec!["the line stays as it is until that row is repaired in the database (R30)".into()]
+        }
         ("unknown_service", _) => match names(problem.facts.get("known_services")) {
             known if known.is_empty() => Vec::new(),
             known => vec![format!("the services are {}", known.join(", "))],

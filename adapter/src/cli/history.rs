@@ -37,7 +37,7 @@ pub(super) async fn run(args: HistoryArgs) -> Result {
         query.push(("service", service.to_string()));
     }
     if let Some(campaign) = args.campaign {
-        query.push(("campaign_id", campaign.to_string()));
+        query.push(("campaign", campaign.to_string()));
     }
     let answer = client
         .get("api/v1/queue-management/history", &query)
@@ -60,11 +60,18 @@ fn row(item: &HistoryItem) -> [String; 6] {
     let about = ["service", "campaign_id", "job_id"]
         .iter()
         .find_map(|key| item.more.get(*key).and_then(Value::as_str));
-    let causes = output::causes(&item.cause).join(" ← ");
-    let why = match (&item.reason, causes.is_empty()) {
-        (Some(reason), true) => reason.clone(),
-        (Some(reason), false) => format!("{reason} ({causes})"),
-        (None, _) => causes,
+    let refusal = item
+        .more
+        .get("event")
+        .and_then(|event| event.get("refusal"));
+    let causes = match refusal.and_then(Value::as_str) {
+        Some(refusal) => refusal.to_owned(),
+        None => output::causes(&item.cause).join(" ← "),
+    };
+    let why = match &item.reason {
+        // A cause by hand holds the reason already.
+        Some(reason) if !causes.contains(reason.as_str()) => reason.clone(),
+        _ => causes,
     };
     [
         item.seq.to_string(),

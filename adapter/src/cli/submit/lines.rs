@@ -115,7 +115,17 @@ fn json_line(line: &str) -> Read {
     match serde_json::from_str(line) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("is not a JSON object such as {\"service\": …, \"path\": …}".into()),
-        Err(error) => Err(format!("is no JSON: {error}")),
+        Err(error) => Err(format!("is no JSON: {}", in_line(&error))),
+    }
+}
+
+/// What is wrong and at which column: the parser's own line number is always 1.
+fn in_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line 1 column {}", error.column());
+    match text.strip_suffix(&place) {
+        Some(problem) => format!("{problem} at column {}", error.column()),
+        None => text,
     }
 }
 
@@ -226,7 +236,8 @@ fn csv_line(head: &csv::StringRecord, record: &csv::StringRecord) -> Read {
 }
 
 fn json_cell(column: &str, cell: &str) -> Result<Value, String> {
-    serde_json::from_str(cell).map_err(|error| format!("`{column}` is no JSON: {error}"))
+    serde_json::from_str(cell)
+        .map_err(|error| format!("`{column}` is no JSON: {}", in_line(&error)))
 }
 
 fn statuses(cell: &str) -> Result<Value, String> {
