@@ -222,7 +222,7 @@ fn read_key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     })
 }
 
-/// A strong or weak ETag, or `*` for any version.
+/// A strong or weak entity tag, or `*` for any version.
 fn read_if_match(headers: &HeaderMap) -> Result<Option<Version>, Failure> {
     let Some(value) = headers.get(header::IF_MATCH) else {
         return Ok(None);

@@ -160,7 +160,12 @@ fn kept<A: Serialize>(success: StatusCode, answer: &Result<A, Refusal>) -> (u16,
 }
 
 /// Keeps the first answer under a key, in the transaction of its effect.
-pub(super) async fn keep(tx: &mut dyn Tx, key: &Idempotency, status: u16, body: Value) -> line::Result<()> {
+pub(super) async fn keep(
+    tx: &mut dyn Tx,
+    key: &Idempotency,
+    status: u16,
+    body: Value,
+) -> line::Result<()> {
     let at = tx.clock().await?;
     let row = IdempotencyRow {
         key: key.key.clone(),

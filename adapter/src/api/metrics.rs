@@ -154,35 +154,35 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
         help,
         &opened,
     );
+    work(&mut text, snapshot);
+    text
+}
+
+/// The figures of campaigns, jobs and workers.
+fn work(text: &mut String, snapshot: &Snapshot) {
     let jobs: Vec<_> = snapshot
         .job_counts
         .iter()
         .map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n))
         .collect();
-    gauge(&mut text, "andon_jobs", "Jobs by status.", &jobs);
+    gauge(text, "andon_jobs", "Jobs by status.", &jobs);
     let campaigns: Vec<_> = snapshot
         .campaign_counts
         .iter()
         .map(|(status, n)| (format!("{{status=\"{status}\"}}"), *n))
         .collect();
+    gauge(text, "andon_campaigns", "Campaigns by status.", &campaigns);
     gauge(
-        &mut text,
-        "andon_campaigns",
-        "Campaigns by status.",
-        &campaigns,
-    );
-    gauge(
-        &mut text,
+        text,
         "andon_in_flight",
         "Jobs whose lease is held.",
         &[("", snapshot.in_flight)],
     );
     let workers = snapshot.workers.len() as u64;
     gauge(
-        &mut text,
+        text,
         "andon_workers",
         "Live worker sessions.",
         &[("", workers)],
     );
-    text
 }

@@ -78,7 +78,7 @@ pub struct QueueView {
     pub paused_again: Option<PauseInfo>,
     /// Resumes so far, plus one.
     pub epoch: u64,
-    /// Gate changes so far: the strong ETag.
+    /// Gate changes so far: the strong entity tag.
     pub version: u64,
 }
 

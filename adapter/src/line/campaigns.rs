@@ -175,7 +175,7 @@ async fn finish<O>(
     let mut changes = changes;
     changes.take(&decision);
     if !decision.events.is_empty() {
-        changes.evolve_campaign(&mut row, &decision);
+        Changes::evolve_campaign(&mut row, &decision);
         tx.campaign_write(&row).await?;
         row.revision = row.revision.saturating_add(1);
     }

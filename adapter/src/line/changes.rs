@@ -103,7 +103,7 @@ impl Changes {
     }
 
     /// Applies a decision's events to a campaign's row.
-    pub(crate) fn evolve_campaign<O>(&self, row: &mut CampaignRow, decision: &Decision<O>) {
+    pub(crate) fn evolve_campaign<O>(row: &mut CampaignRow, decision: &Decision<O>) {
         for event in &decision.events {
             if let Event::Campaign { campaign, event } = event
                 && *campaign == row.facts.id()

@@ -314,7 +314,7 @@ pub async fn pause(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Pau
             .decide_pause(&changes.gate, &locked.campaign.facts, by, changes.now)?;
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
-    changes.evolve_campaign(&mut locked.campaign, &decision);
+    Changes::evolve_campaign(&mut locked.campaign, &decision);
     tx.campaign_write(&locked.campaign).await?;
     finish(tx, changes, locked, decision.outcome).await
 }
@@ -337,7 +337,7 @@ pub async fn cancel(
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
     if decision.outcome.is_some() {
-        changes.evolve_campaign(&mut locked.campaign, &decision);
+        Changes::evolve_campaign(&mut locked.campaign, &decision);
         tx.campaign_write(&locked.campaign).await?;
     }
     finish(tx, changes, locked, decision.outcome).await
@@ -376,7 +376,7 @@ async fn retry_locked(
     changes.evolve_job(&mut locked.job, &decision);
     locked.job.result = None;
     if decision.outcome == Retrying::RetriedAndReopened {
-        changes.evolve_campaign(&mut locked.campaign, &decision);
+        Changes::evolve_campaign(&mut locked.campaign, &decision);
         tx.campaign_write(&locked.campaign).await?;
     }
     Ok(decision.outcome)
@@ -419,7 +419,7 @@ pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Res
         changes.take(&decision);
         changes.evolve_job(job, &decision);
         if decision.outcome == Retrying::RetriedAndReopened {
-            changes.evolve_campaign(&mut row, &decision);
+            Changes::evolve_campaign(&mut row, &decision);
             is_reopened = true;
         }
     }
@@ -454,7 +454,7 @@ pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
                 .decide_sweep(&changes.gate, &campaign.facts, others, &dead, changes.now);
         changes.take(&decision);
         changes.evolve_job(job, &decision);
-        changes.evolve_campaign(campaign, &decision);
+        Changes::evolve_campaign(campaign, &decision);
         *counts = with(others, job.facts.stage());
         if decision.outcome != Sweeping::NotHeld {
             swept = swept.saturating_add(1);

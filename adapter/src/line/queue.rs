@@ -207,7 +207,7 @@ pub async fn resume(
         .sum();
     changes.take(&decision);
     for row in &mut kept {
-        changes.evolve_campaign(row, &decision);
+        Changes::evolve_campaign(row, &decision);
         tx.campaign_write(row).await?;
     }
     let eligible = paused.get(&CampaignStatus::Paused).copied().unwrap_or(0);

@@ -770,7 +770,7 @@ async fn end_one(
         return Ok(Err(EndingRefused::UnknownJob(report.job)));
     };
     let judged = attempt.as_deref().map(judged_attempt);
-    let others = without(*counts, job.facts.stage());
+    let mut others = without(*counts, job.facts.stage());
     let work = Work {
         gate: &changes.gate.clone(),
         campaign: &campaign.facts.clone(),
@@ -779,12 +779,11 @@ async fn end_one(
         others,
     };
     if work.is_replay(report.fingerprint) {
-        return Ok(replayed(attempt.as_deref(), job));
+        return Ok(Ok(replayed(attempt.as_deref(), job)));
     }
     // R28: spawned jobs are added in the very step, so that the campaign never has all jobs final in
     // between; only once the token is known to be good.
     let mut spawned = Vec::new();
-    let mut others = others;
     if let How::Complete { spawn, .. } = &report.how
         && !spawn.is_empty()
         && work.check_token(report.token).is_ok()
@@ -792,58 +791,42 @@ async fn end_one(
         if let Err(Error::Invalid(problems)) = jobs::validate(spawn, "spawn") {
             return Ok(Err(EndingRefused::Invalid(problems)));
         }
-        for inserted in jobs::insert(tx, changes, campaign.facts.id(), spawn).await? {
-            spawned.push(match inserted {
-                Insertion::Added(id) => {
-                    others.pending = others.pending.saturating_add(1);
-                    Spawned { id, existed: false }
-                }
-                Insertion::Existed(row) => Spawned {
-                    id: row.facts.id(),
-                    existed: true,
-                },
-            });
-        }
+        spawned = spawn_jobs(tx, changes, campaign.facts.id(), spawn).await?;
+        let added = spawned.iter().filter(|job| !job.existed).count() as u64;
+        others.pending = others.pending.saturating_add(added);
     }
     let work = Work { others, ..work };
     let by = reporter(attempt.as_deref(), caller);
     let ending = report.how.ending(report.job);
     let decision =
         work.decide_ending(&by, report.token, &ending, report.fingerprint, changes.now)?;
+    changes.take(&decision);
+    changes.evolve_job(job, &decision);
+    Changes::evolve_campaign(campaign, &decision);
+    *counts = with(others, job.facts.stage());
     let EndingAnswer {
+        job: ended,
         verdict,
         fresh,
         unknown_service,
-        ..
-    } = decision.outcome.clone();
+    } = decision.outcome;
     if let (Some((call, verdict)), How::FailService { service, .. }) = (fresh, &report.how) {
-        tx.verdict_insert(
-            report.job,
-            report.token,
-            call,
-            service,
-            verdict,
-            changes.now,
-        )
-        .await?;
+        let (job, token, now) = (report.job, report.token, changes.now);
+        tx.verdict_insert(job, token, call, service, verdict, now)
+            .await?;
         if let Some(attempt) = attempt.as_deref_mut() {
             attempt.verdicts.entry(call).or_insert(verdict);
         }
     }
-    changes.take(&decision);
-    changes.evolve_job(job, &decision);
-    changes.evolve_campaign(campaign, &decision);
-    *counts = with(others, job.facts.stage());
-    match decision.outcome.job {
+    Ok(match ended {
         Ok(Ended::Replayed) => Ok(replayed(attempt.as_deref(), job)),
         Ok(Ended::Now { stage, settled }) => {
             if let How::Complete { result, .. } = &report.how {
                 job.result.clone_from(result);
             }
-            let run_at = (stage == andon::JobStage::Pending).then(|| job.facts.run_at());
             let reply = EndingReply {
                 stage,
-                run_at,
+                run_at: (stage == andon::JobStage::Pending).then(|| job.facts.run_at()),
                 attempt: job.facts.attempt(),
                 verdict,
                 spawned,
@@ -851,47 +834,83 @@ async fn end_one(
                 unknown_service: unknown_service.map(|refusal| refusal.to_string()),
             };
             if let Some(attempt) = attempt {
-                attempt.ended_at = Some(changes.now);
-                attempt.ending = Some(report.how.name().into());
-                attempt.fingerprint = Some(report.fingerprint);
-                attempt.error = report.how.error().map(|error| error.as_str().into());
-                attempt.answer = serde_json::to_value(&reply).ok();
+                note_accepted(attempt, report, &reply, changes.now);
             }
-            Ok(Ok(reply))
+            Ok(reply)
         }
         Err(refusal) => {
             if let Some(attempt) = attempt {
-                if let Refusal::Cancelled { .. } = refusal
-                    && attempt.ended_at.is_none()
-                {
-                    attempt.ended_at = Some(changes.now);
-                    attempt.ending = Some("cancelled".into());
-                }
-                match &report.how {
-                    How::Complete {
-                        result: Some(result),
-                        ..
-                    } => {
-                        keep(attempt, "result", result.clone());
-                    }
-                    how => {
-                        if let Some(error) = how.error() {
-                            keep(attempt, "error", Value::from(error.as_str()));
-                        }
-                    }
-                }
+                note_refused(attempt, report, &refusal, changes.now);
             }
-            Ok(Err(EndingRefused::Refused { refusal, verdict }))
+            Err(EndingRefused::Refused { refusal, verdict })
         }
+    })
+}
+
+/// R28, R29: adds the jobs that a completion spawns.
+async fn spawn_jobs(
+    tx: &mut dyn Tx,
+    changes: &mut Changes,
+    campaign: CampaignId,
+    spawn: &[NewJob],
+) -> Result<Vec<Spawned>> {
+    let inserted = jobs::insert(tx, changes, campaign, spawn).await?;
+    Ok(inserted
+        .into_iter()
+        .map(|inserted| match inserted {
+            Insertion::Added(id) => Spawned { id, existed: false },
+            Insertion::Existed(row) => Spawned {
+                id: row.facts.id(),
+                existed: true,
+            },
+        })
+        .collect())
+}
+
+/// Records the accepted ending of a token, with what it was answered (R22).
+fn note_accepted(
+    attempt: &mut AttemptRow,
+    report: &EndingReport,
+    reply: &EndingReply,
+    now: andon::Timestamp,
+) {
+    attempt.ended_at = Some(now);
+    attempt.ending = Some(report.how.name().into());
+    attempt.fingerprint = Some(report.fingerprint);
+    attempt.error = report.how.error().map(|error| error.as_str().into());
+    attempt.answer = serde_json::to_value(reply).ok();
+}
+
+/// Keeps what a refused ending brought in the job's record (R22, R24).
+fn note_refused(
+    attempt: &mut AttemptRow,
+    report: &EndingReport,
+    refusal: &Refusal,
+    now: andon::Timestamp,
+) {
+    if let Refusal::Cancelled { .. } = refusal
+        && attempt.ended_at.is_none()
+    {
+        attempt.ended_at = Some(now);
+        attempt.ending = Some("cancelled".into());
+    }
+    if let How::Complete {
+        result: Some(result),
+        ..
+    } = &report.how
+    {
+        keep(attempt, "result", result.clone());
+    } else if let Some(error) = report.how.error() {
+        keep(attempt, "error", Value::from(error.as_str()));
     }
 }
 
 /// R22: the answer that the same ending got the first time.
-fn replayed(attempt: Option<&AttemptRow>, job: &JobRow) -> EndingResult {
+fn replayed(attempt: Option<&AttemptRow>, job: &JobRow) -> EndingReply {
     let kept = attempt
         .and_then(|attempt| attempt.answer.clone())
         .and_then(|answer| serde_json::from_value(answer).ok());
-    Ok(kept.unwrap_or(EndingReply {
+    kept.unwrap_or(EndingReply {
         stage: job.facts.stage(),
         run_at: None,
         attempt: job.facts.attempt(),
@@ -899,7 +918,7 @@ fn replayed(attempt: Option<&AttemptRow>, job: &JobRow) -> EndingResult {
         spawned: Vec::new(),
         settled: None,
         unknown_service: None,
-    }))
+    })
 }
 
 /// Ends a session, releasing what it holds with the attempts given back (R25).
