@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use futures::stream::unfold;
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,6 +23,10 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How often a comment shows that the stream is alive.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A reader that takes longer than this over one event is dropped: it comes back with the number of the
+/// last one that it has.
+const SLOW_AFTER: Duration = Duration::from_secs(30);
 
 /// How many entries are read at a time: what a slow reader can make the server hold.
 const BATCH: u32 = 100;
@@ -60,6 +65,7 @@ async fn events(
         app,
         after,
         waiting: Vec::new(),
+        given_at: None,
     };
     let stream = unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
@@ -86,16 +92,28 @@ struct Reader {
     after: i64,
     /// Read and not yet sent, newest first.
     waiting: Vec<JournalRow>,
+    /// When it was given the last event.
+    given_at: Option<Instant>,
 }
 
 impl Reader {
     /// The next entry as an event. None ends the stream: the store cannot be read, and the reader
     /// comes back with its `Last-Event-ID`.
     async fn next(&mut self) -> Option<Event> {
+        // The next event is asked for as soon as there is room to send it.
+        if self
+            .given_at
+            .take()
+            .is_some_and(|at| at.elapsed() > SLOW_AFTER)
+        {
+            tracing::debug!("a reader of events was too slow");
+            return None;
+        }
         let mut hints = self.app.line.store().hints();
         loop {
             if let Some(row) = self.waiting.pop() {
                 self.after = row.seq;
+                self.given_at = Some(Instant::now());
                 return Event::default()
                     .id(row.seq.to_string())
                     .event(row.entry.event.kind())

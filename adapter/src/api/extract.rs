@@ -1,10 +1,11 @@
 //! What handlers take from requests: who asks, and a command's body.
 
 use andon::{Actor, By, Fingerprint, Reason, Version};
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures::StreamExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,6 +18,9 @@ use crate::line::{self, InvalidField};
 
 /// The largest body that is read.
 pub const BODY_MAX: usize = 16 << 20;
+
+/// How much of a larger body is read before the connection is given up.
+const DRAINED_MAX: usize = 4 * BODY_MAX;
 
 /// The body of a control command that needs nothing else; it may be left out.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -87,10 +91,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Command<T> {
         let if_match = read_if_match(&parts.headers)?;
         let path = parts.uri.path().to_owned();
         let method = parts.method.clone();
-        let bytes = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| {
-            let detail = "the body is larger than 16 MiB, or broke off";
-            Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-        })?;
+        let bytes = read_bytes(body).await?;
         let value = read_json(&parts.headers, &bytes)?;
         let request = Fingerprint(Sha256::digest(&bytes).into());
         let idempotency = read_key(&parts.headers)?.map(|key| Idempotency {
@@ -110,6 +111,25 @@ impl<T: DeserializeOwned> FromRequest<App> for Command<T> {
             success: StatusCode::OK,
             idempotency,
         })
+    }
+}
+
+/// A query string, strictly: unknown parameters and values of another shape are 422.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let read = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(query)| Self(query))
+            .map_err(|rejection| {
+                let said = rejection.body_text();
+                let problem = said
+                    .strip_prefix("Failed to deserialize query string: ")
+                    .unwrap_or(&said);
+                invalid("query", problem)
+            })
     }
 }
 
@@ -145,8 +165,40 @@ pub(super) fn invalid(path: &str, problem: impl Into<String>) -> Failure {
     line::Error::Invalid(vec![field]).into()
 }
 
+/// The whole body. Of one that is too large the rest is read and dropped, up to a bound: a client that
+/// is cut off while it is sending would never read the answer.
+async fn read_bytes(body: Body) -> Result<Vec<u8>, Failure> {
+    let mut chunks = body.into_data_stream();
+    let mut bytes = Vec::new();
+    let mut length = 0usize;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| {
+            let detail = "the body broke off before its end";
+            Failure::new(StatusCode::BAD_REQUEST, "malformed", detail)
+        })?;
+        length = length.saturating_add(chunk.len());
+        if length <= BODY_MAX {
+            bytes.extend_from_slice(&chunk);
+        } else {
+            bytes = Vec::new();
+            if length > DRAINED_MAX {
+                break;
+            }
+        }
+    }
+    if length > BODY_MAX {
+        let detail = "the body is larger than 16 MiB";
+        return Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            detail,
+        ));
+    }
+    Ok(bytes)
+}
+
 /// 400 for what is no JSON, 415 for what does not say that it is; an empty body is `{}`.
-fn read_json(headers: &HeaderMap, bytes: &Bytes) -> Result<Value, Failure> {
+fn read_json(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Failure> {
     if bytes.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
@@ -179,6 +231,10 @@ fn read_json(headers: &HeaderMap, bytes: &Bytes) -> Result<Value, Failure> {
 /// 422 for JSON of another shape than asked for. A `reason` is taken out first where the body's own
 /// type has none.
 fn read_body<T: DeserializeOwned>(mut value: Value) -> Result<T, Failure> {
+    if !value.is_object() {
+        // serde would read an array as a struct's fields in order.
+        return Err(invalid("body", "must be a JSON object"));
+    }
     let first = match serde_path_to_error::deserialize(&value) {
         Ok(body) => return Ok(body),
         Err(error) => error,
@@ -213,7 +269,7 @@ fn read_key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
     let key = value
         .to_str()
         .ok()
-        .filter(|key| (1..=255).contains(&key.len()));
+        .filter(|key| (1..=255).contains(&key.len()) && !key.contains('\t'));
     key.map(Some).ok_or_else(|| {
         invalid(
             "Idempotency-Key",

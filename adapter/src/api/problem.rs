@@ -199,13 +199,13 @@ fn refused(refusal: &Refusal) -> (u16, &'static str, Value) {
         } => (
             409,
             "lease_alive",
-            json!({"job_id": job, "holder": holder, "expires_at": shapes::time(*expires_at)}),
+            json!({"job_id": job, "holder": holder, "expires_at": shapes::words(*expires_at)}),
         ),
         Refusal::NotClaimable { job, .. } => (409, "not_claimable", json!({"job_id": job})),
         Refusal::SessionEnded { ended_at } => (
             409,
             code::SESSION_ENDED,
-            json!({"ended_at": shapes::time(*ended_at)}),
+            json!({"ended_at": shapes::words(*ended_at)}),
         ),
         Refusal::StaleLease { token, current } => (
             409,

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    AnyBreaker, AnyQueue, CallOutcome, CampaignId, CampaignStatus, CauseChain, CircuitState,
-    ErrorText, JobId, JobStatus, Pausing, QueueState, Reason, Resume, ServiceName, Verdict,
-    Version,
+    Actor, AnyBreaker, AnyQueue, CallOutcome, CampaignId, CampaignStatus, CauseChain, CircuitState,
+    ErrorText, JobId, JobStatus, Pausing, QueueState, Reason, Resume, ServiceName, Timestamp,
+    Verdict, Version,
 };
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Command, ControlBody, invalid};
+use super::extract::{Command, ControlBody, Query, invalid};
 use super::paging::Paging;
 use super::problem::Failure;
 use super::shapes::{self, Blocker, Causes, PauseInfo, time};
@@ -29,13 +29,29 @@ use crate::line::jobs::{self, JobQuery};
 use crate::line::queue::{self, ResumeOrder, Snapshot, pausing_services};
 use crate::line::{self, breakers};
 use crate::store::{JournalFilter, JournalOrder, JournalRow, Page};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, time as times};
 
 /// How many campaigns of each status a status page lists.
 const CAMPAIGNS_LISTED: u32 = 50;
 
 /// How many of its last transitions one breaker shows.
 const TRANSITIONS_SHOWN: u32 = 20;
+
+/// How many campaigns a resume can keep back.
+const KEEP_MAX: usize = 1_000;
+
+/// How many kinds of entries a history can be asked for at once.
+const KINDS_MAX: usize = 50;
+
+/// What counts as a transition of a breaker.
+const TRANSITIONS: [&str; 6] = [
+    "breaker_opened",
+    "breaker_reopened",
+    "breaker_held",
+    "breaker_half_opened",
+    "breaker_closed",
+    "breaker_reset",
+];
 
 type Answered<T> = Result<Json<Envelope<T>>, Failure>;
 
@@ -71,6 +87,7 @@ pub struct QueueView {
     /// Whether it is PAUSED.
     pub paused: bool,
     /// Since when.
+    #[serde(serialize_with = "times::micros_option")]
     pub paused_at: Option<DateTime<Utc>>,
     /// Why; none while ACTIVE.
     pub cause: Option<Causes>,
@@ -102,10 +119,12 @@ pub struct BreakerView {
     /// Why and since when this service holds the queue; null if it does not.
     pub pause_info: Option<PauseInfo>,
     /// When it opened.
+    #[serde(serialize_with = "times::micros_option")]
     pub opened_at: Option<DateTime<Utc>>,
     /// Why it opened, in words.
     pub cause: Option<String>,
     /// From when a tick turns it half-open; null without a cool-down.
+    #[serde(serialize_with = "times::micros_option")]
     pub cool_down_until: Option<DateTime<Utc>>,
     /// The version that its last change of state made.
     pub since_version: u64,
@@ -169,6 +188,7 @@ pub struct WorkerView {
     /// The kinds it takes.
     pub kinds: Vec<String>,
     /// When its session expires unless it beats.
+    #[serde(serialize_with = "times::micros")]
     pub expires_at: DateTime<Utc>,
 }
 
@@ -194,6 +214,7 @@ pub struct StatusView {
     /// Jobs whose lease is held.
     pub in_flight: u64,
     /// Since when the oldest waiting job has been due.
+    #[serde(serialize_with = "times::micros_option")]
     pub oldest_pending_at: Option<DateTime<Utc>>,
     /// Live worker sessions.
     pub workers: Vec<WorkerView>,
@@ -201,6 +222,7 @@ pub struct StatusView {
     #[schema(value_type = Vec<Object>)]
     pub tallies: Vec<Value>,
     /// The database's time.
+    #[serde(serialize_with = "times::micros")]
     pub timestamp: DateTime<Utc>,
 }
 
@@ -249,8 +271,8 @@ impl From<&Snapshot> for StatusView {
                         "service": tally.service,
                         "tally": tally.tally,
                         "count": tally.count,
-                        "first_at": time(tally.first_at),
-                        "last_at": time(tally.last_at),
+                        "first_at": shapes::words(tally.first_at),
+                        "last_at": shapes::words(tally.last_at),
                     })
                 })
                 .collect(),
@@ -267,16 +289,10 @@ fn etag(version: Version) -> [(HeaderName, String); 1] {
 /// The whole gate in one snapshot (D4). The strong `ETag` is the line's version.
 #[utoipa::path(get, path = "/status", tag = "queue management",
     responses((status = 200, body = Envelope<StatusView>)))]
-async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
+async fn status(State(app): State<App>) -> Result<Response, Failure> {
     let snapshot = app.line.query(|tx| Box::pin(queue::snapshot(tx))).await?;
+    // Never 304: the counts move without the version.
     let tag = etag(snapshot.gate.version());
-    let is_known = headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|seen| seen.as_bytes() == tag[0].1.as_bytes());
-    // Counts move without the version, so only a client that asks for the gate alone gets a 304.
-    if is_known && headers.contains_key("x-andon-gate-only") {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
-    }
     Ok((tag, done(StatusView::from(&snapshot))).into_response())
 }
 
@@ -309,12 +325,14 @@ pub struct PreviewView {
     /// Jobs whose lease is held right now.
     pub in_flight: u64,
     /// Since when the oldest waiting job has been due.
+    #[serde(serialize_with = "times::micros_option")]
     pub oldest_pending_at: Option<DateTime<Utc>>,
     /// What a resume is to carry in `If-Match` (R11).
     pub version: u64,
     /// The epoch.
     pub epoch: u64,
     /// The database's time.
+    #[serde(serialize_with = "times::micros")]
     pub timestamp: DateTime<Utc>,
 }
 
@@ -402,21 +420,22 @@ async fn run_resume<T: Send + Sync + 'static>(
     app: &App,
     command: Command<T>,
     order: ResumeOrder,
-    service: Option<ServiceName>,
 ) -> Answered<ResumedView> {
-    if app.strict_operators && command.if_match.is_none() {
+    // Whoever is no operator is refused as that, and recorded (R10, R31, R36).
+    let is_operator = matches!(command.by.actor, Actor::Operator(_));
+    if app.strict_operators && is_operator && command.if_match.is_none() {
         return Err(Failure::new(
             StatusCode::PRECONDITION_REQUIRED,
             "precondition_required",
             "send `If-Match` with the version that you saw: strict_operators is on",
         ));
     }
+    if order.keep.len() > KEEP_MAX {
+        return Err(invalid("keep", "must have at most 1000 campaigns"));
+    }
     app.command_recorded(command, move |tx, command| {
-        let (order, service) = (order.clone(), service.clone());
+        let order = order.clone();
         Box::pin(async move {
-            if let Some(service) = &service {
-                tx.gate().await?.breaker(service)?;
-            }
             Ok(queue::resume(tx, &command.by, &order)
                 .await?
                 .map(|resumed| {
@@ -455,8 +474,9 @@ async fn resume_queue(
     let order = ResumeOrder {
         seen: command.if_match,
         keep: command.body.keep.clone(),
+        service: None,
     };
-    run_resume(&app, command, order, None).await
+    run_resume(&app, command, order).await
 }
 
 /// The same command under the source plan's path: it resumes the whole queue.
@@ -470,9 +490,9 @@ async fn resume_service(
     let order = ResumeOrder {
         seen: command.if_match,
         keep: command.body.keep.clone(),
+        service: command.body.service.clone(),
     };
-    let service = command.body.service.clone();
-    run_resume(&app, command, order, service).await
+    run_resume(&app, command, order).await
 }
 
 /// What a pause did.
@@ -615,6 +635,7 @@ async fn circuit_breaker(
                 let breaker = breaker_view(&gate, gate.breaker(&service)?);
                 let filter = JournalFilter {
                     service: Some(service),
+                    kinds: TRANSITIONS.map(str::to_owned).into(),
                     limit: TRANSITIONS_SHOWN,
                     ..JournalFilter::default()
                 };
@@ -817,6 +838,7 @@ pub struct CampaignStatusView {
     /// The line's epoch.
     pub epoch: u64,
     /// The database's time.
+    #[serde(serialize_with = "times::micros")]
     pub timestamp: DateTime<Utc>,
 }
 
@@ -1040,6 +1062,7 @@ pub struct HistoryItem {
     /// What happened.
     pub kind: &'static str,
     /// When.
+    #[serde(serialize_with = "times::micros")]
     pub at: DateTime<Utc>,
     /// The line's version after it.
     pub version: u64,
@@ -1138,21 +1161,18 @@ async fn history(
     if !(1..=200).contains(&per_page) {
         return Err(invalid("per_page", "must be between 1 and 200"));
     }
+    if query.after.is_some_and(|after| after < 0) {
+        return Err(invalid("after", "must be the number of an entry"));
+    }
     let order = query.order.unwrap_or_default();
     let filter = JournalFilter {
         after_seq: query.after.filter(|_| order == HistoryOrder::Asc),
         before_seq: query.after.filter(|_| order == HistoryOrder::Desc),
-        kinds: query
-            .kind
-            .iter()
-            .flat_map(|kinds| kinds.split(','))
-            .map(|kind| kind.trim().to_owned())
-            .filter(|kind| !kind.is_empty())
-            .collect(),
+        kinds: read_kinds(query.kind.as_deref().unwrap_or_default())?,
         service: query.service,
         campaign: query.campaign,
-        since: query.since.map(shapes::timestamp),
-        until: query.until.map(shapes::timestamp),
+        since: read_instant("since", query.since)?,
+        until: read_instant("until", query.until)?,
         order: match order {
             HistoryOrder::Desc => JournalOrder::NewestFirst,
             HistoryOrder::Asc => JournalOrder::OldestFirst,
@@ -1173,4 +1193,32 @@ async fn history(
         items: rows.iter().map(history_item).collect(),
         next_cursor,
     }))
+}
+
+/// Reads `queue_paused,queue_resumed`; empty for all.
+fn read_kinds(text: &str) -> Result<Vec<String>, Failure> {
+    let kinds: Vec<String> = text
+        .split(',')
+        .map(|kind| kind.trim().to_owned())
+        .filter(|kind| !kind.is_empty())
+        .collect();
+    let is_kind = |kind: &String| {
+        let is_word = |c: char| c.is_ascii_lowercase() || c == '_';
+        kind.len() <= 64 && kind.chars().all(is_word)
+    };
+    if kinds.len() > KINDS_MAX || !kinds.iter().all(is_kind) {
+        let problem = "must be kinds of entries with commas between, such as `queue_paused`";
+        return Err(invalid("kind", problem));
+    }
+    Ok(kinds)
+}
+
+/// An instant that every store can compare with.
+fn read_instant(path: &str, at: Option<DateTime<Utc>>) -> Result<Option<Timestamp>, Failure> {
+    match at {
+        Some(at) if !(0..=9999).contains(&at.year()) => {
+            Err(invalid(path, "must be between the years 0 and 9999"))
+        }
+        at => Ok(at.map(shapes::timestamp)),
+    }
 }

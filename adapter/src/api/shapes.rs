@@ -2,14 +2,21 @@
 
 use andon::cause::Holder;
 use andon::{CauseChain, Pause, Timestamp};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::wire::time as times;
+
 /// A time as answers show it: RFC 3339 UTC.
 pub fn time(at: Timestamp) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(at.as_micros()).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// A time as answers show it, as text.
+pub(super) fn words(at: Timestamp) -> String {
+    time(at).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// A time as a request gives it.
@@ -28,6 +35,7 @@ pub struct Cause {
     #[schema(value_type = Object)]
     pub origin: Value,
     /// Since when.
+    #[serde(serialize_with = "times::micros")]
     pub since: DateTime<Utc>,
     /// The line's version that it made.
     pub version: u64,
@@ -56,6 +64,7 @@ pub struct Blocker {
     /// `open` or `half_open`.
     pub circuit_state: &'static str,
     /// When it opened.
+    #[serde(serialize_with = "times::micros")]
     pub since: DateTime<Utc>,
     /// Why it opened.
     pub cause: PauseInfo,
@@ -65,6 +74,7 @@ pub struct Blocker {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PauseInfo {
     /// When.
+    #[serde(serialize_with = "times::micros")]
     pub since: DateTime<Utc>,
     /// The line's version that it made.
     pub version: u64,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    Blocker, By, CampaignId, CampaignStatus, CauseChain, Entry, Epoch, ErrorText, Event, Gate,
-    JobStage, JobStatus, Marks, Pausing, Refusal, RefusedCommand, Resume, ResumeRequest,
+    Actor, Blocker, By, CampaignId, CampaignStatus, CauseChain, Entry, Epoch, ErrorText, Event,
+    Gate, JobStage, JobStatus, Marks, Pausing, Refusal, RefusedCommand, Resume, ResumeRequest,
     ServiceName, Timestamp, Version,
 };
 
@@ -156,6 +156,9 @@ pub struct ResumeOrder {
     pub seen: Option<Version>,
     /// The campaigns to keep back (R9).
     pub keep: Vec<CampaignId>,
+    /// A service that the order names. It must be known (R19), and has no influence: the whole queue
+    /// resumes.
+    pub service: Option<ServiceName>,
 }
 
 /// R7–R11: *resume queue*. A refusal is recorded in the journal (R31), so it comes back as the inner
@@ -178,7 +181,14 @@ pub async fn resume(
         0 => Marks::None,
         _ => Marks::Some,
     };
-    let decided = {
+    let unknown_service = order
+        .service
+        .as_ref()
+        .filter(|_| matches!(by.actor, Actor::Operator(_)))
+        .and_then(|service| changes.gate.breaker(service).err());
+    let decided = if let Some(refusal) = unknown_service {
+        Err(refusal)
+    } else {
         let keep: Vec<_> = kept.iter().map(|row| &row.facts).collect();
         let request = ResumeRequest {
             seen: order.seen,

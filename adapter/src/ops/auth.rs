@@ -3,11 +3,13 @@
 //! Tokens are 256 random bits, shown once and kept as SHA-256. Without tokens the server listens on
 //! the loopback interface only, and whoever reaches it is the operator `local`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use andon::{Actor, ActorName};
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -44,13 +46,15 @@ impl Auth {
 /// What a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Nothing: health checks.
+    /// Nothing: health checks, and the API's description.
     Nothing,
     /// To read.
     Read,
     /// To claim and report.
     Work,
-    /// To report a health check, pause, open, create, start, add jobs.
+    /// To pause, open, or report a health check (R36).
+    Stop,
+    /// To create, start, close, add jobs.
     Automate,
     /// To reset or resume. Everybody with a credential is heard: the core refuses whoever is no
     /// operator, and the refusal is recorded (R31, R36).
@@ -61,7 +65,10 @@ pub enum Needs {
 
 /// What a route needs: the one table of routes and roles.
 pub fn needs(method: &Method, path: &str) -> Needs {
-    if path.starts_with("/health/") {
+    if ["/health/", "/api/docs", "/api/openapi.json"]
+        .iter()
+        .any(|open| path.starts_with(open))
+    {
         return Needs::Nothing;
     }
     if path.starts_with("/api/v1/worker/") {
@@ -74,20 +81,13 @@ pub fn needs(method: &Method, path: &str) -> Needs {
     if ends(&["/resume-queue", "/resume-service", "/reset"]) {
         return Needs::Restart;
     }
-    let is_automated = ends(&[
-        "/pause-queue",
-        "/pause-service",
-        "/pause",
-        "/report",
-        "/start",
-        "/jobs",
-    ]) || path == "/api/v1/campaigns"
-        || path.ends_with("/close");
-    if is_automated {
-        Needs::Automate
-    } else {
-        Needs::Operate
+    if ends(&["/pause-queue", "/pause-service", "/pause", "/report"]) {
+        return Needs::Stop;
     }
+    if path == "/api/v1/campaigns" || ends(&["/start", "/jobs", "/close"]) {
+        return Needs::Automate;
+    }
+    Needs::Operate
 }
 
 /// Whether a role may do what a route needs.
@@ -95,6 +95,7 @@ pub fn may(role: Role, needs: Needs) -> bool {
     match needs {
         Needs::Nothing | Needs::Read | Needs::Restart => true,
         Needs::Work => matches!(role, Role::Worker | Role::Operator | Role::Admin),
+        Needs::Stop => role != Role::Viewer,
         Needs::Automate => matches!(role, Role::Automation | Role::Operator | Role::Admin),
         Needs::Operate => matches!(role, Role::Operator | Role::Admin),
     }
@@ -108,6 +109,27 @@ fn actor(role: Role, name: ActorName) -> Actor {
         Role::Worker => Actor::Worker(name),
         Role::Automation | Role::Viewer => Actor::Automation(name),
     }
+}
+
+/// Whether a request is addressed to this computer by a name that nobody else can give away. One
+/// without a `Host` does not come from a browser.
+fn is_for_loopback(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else {
+        return true;
+    };
+    let Some(authority) = host
+        .to_str()
+        .ok()
+        .and_then(|host| host.parse::<Authority>().ok())
+    else {
+        return false;
+    };
+    let name = authority.host();
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn unauthorized(detail: &str) -> Response {
@@ -127,6 +149,12 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
         return next.run(request).await;
     }
     let caller = if app.auth.0.is_empty() {
+        if !is_for_loopback(request.headers()) {
+            // A name that a foreign page has made to point here (DNS rebinding).
+            let detail = "without tokens the server answers to localhost only: use \
+                          http://127.0.0.1 or http://localhost";
+            return Failure::new(StatusCode::FORBIDDEN, "foreign_host", detail).into_response();
+        }
         match ActorName::new("local") {
             Ok(name) => Actor::Operator(name),
             Err(_) => Actor::System,
@@ -136,7 +164,9 @@ pub async fn authenticate(State(app): State<App>, mut request: Request, next: Ne
             .headers()
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.strip_prefix("Bearer "));
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token);
         let Some(sent) = sent else {
             return unauthorized("send a token: `Authorization: Bearer …`");
         };
@@ -161,6 +191,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn without_tokens_only_names_of_this_computer_are_answered_to() {
+        let is_answered = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            is_for_loopback(&headers)
+        };
+        for host in [
+            "127.0.0.1:7700",
+            "localhost",
+            "LOCALHOST:1",
+            "[::1]:7700",
+            "127.1.2.3",
+        ] {
+            assert!(is_answered(host), "{host}");
+        }
+        for host in [
+            "andon.example",
+            "localhost.example:80",
+            "10.0.0.1",
+            "127.0.0.1.example",
+        ] {
+            assert!(!is_answered(host), "{host}");
+        }
+        assert!(is_for_loopback(&HeaderMap::new()));
+    }
+
+    #[test]
     fn r36_only_operators_do_what_people_do() {
         let post = |path: &str| needs(&Method::POST, path);
         assert_eq!(
@@ -172,16 +229,14 @@ mod tests {
             Needs::Restart
         );
         assert_eq!(post("/api/v1/jobs/1/retry"), Needs::Operate);
-        assert_eq!(
-            post("/api/v1/queue-management/pause-service"),
-            Needs::Automate
-        );
+        assert_eq!(post("/api/v1/queue-management/pause-service"), Needs::Stop);
         for role in [Role::Viewer, Role::Worker, Role::Automation] {
             assert!(!may(role, Needs::Operate), "{role:?}");
             let actor = actor(role, ActorName::new("x").unwrap());
             assert!(actor.operator("resume the queue").is_err(), "{role:?}");
         }
-        assert!(!may(Role::Viewer, Needs::Automate));
+        assert!(!may(Role::Viewer, Needs::Stop) && !may(Role::Viewer, Needs::Automate));
+        assert!(may(Role::Worker, Needs::Stop) && !may(Role::Worker, Needs::Automate));
         assert!(!may(Role::Automation, Needs::Work));
         assert!(may(Role::Operator, Needs::Operate));
     }
