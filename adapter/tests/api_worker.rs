@@ -35,7 +35,7 @@ fn lead(n: usize) -> Value {
     json!({"kind": "k", "payload": {"lead": n}, "unique_key": format!("lead-{n}")})
 }
 
-on_both_stores! {
+on_each_store! {
     /// R19: an unknown service is refused at registration, and the known ones are named.
     async fn r19_a_worker_that_names_an_unknown_service_is_refused_at_registration(server: &Server) {
         let body = json!({"name": "w", "kinds": ["k"], "services": ["openai", "opnai"], "lease_seconds": 30});
@@ -43,7 +43,7 @@ on_both_stores! {
         assert_eq!(answer.body["code"], "unknown_service", "{:#}", answer.body);
         assert!(answer.detail().contains("opnai") && answer.detail().contains("apollo, openai, slow"));
         assert_eq!(gate(&answer.body)["state"], "ACTIVE");
-        assert_eq!(server.count("andon_sessions").await, 0);
+        server.rows("andon_sessions", 0).await;
     }
 
     async fn r30_every_answer_to_a_worker_carries_the_gate(server: &Server) {
@@ -83,7 +83,7 @@ on_both_stores! {
         let answer = server.post("/worker/claim", json!({"worker_id": worker.id, "limit": 10})).await;
         assert!(leases(answer.data()).is_empty());
         assert_eq!(gate(&answer.body)["state"], "PAUSED");
-        assert_eq!(server.count("andon_jobs WHERE stage = 'PENDING'").await, 3);
+        server.rows("andon_jobs WHERE stage = 'PENDING'", 3).await;
         server.resume().await;
         assert_eq!(server.claim(&worker, 10).await.len(), 3);
     }
@@ -123,10 +123,12 @@ on_both_stores! {
         let body = json!({"worker_id": worker.id, "limit": 1, "wait_seconds": 20});
         let gone = tokio::time::timeout(Duration::from_millis(300), server.post("/worker/claim", body)).await;
         assert!(gone.is_err(), "it waits");
+        // The server hears of it from the network: nothing here can be waited for.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         server.resume().await;
         // Longer than a waiting claim takes to look again.
         tokio::time::sleep(Duration::from_millis(1300)).await;
-        assert_eq!(server.count("andon_jobs WHERE stage = 'PENDING'").await, 1);
+        server.rows("andon_jobs WHERE stage = 'PENDING'", 1).await;
         assert_eq!(server.claim(&worker, 1).await.len(), 1);
     }
 
@@ -210,7 +212,7 @@ on_both_stores! {
         server.report(&second, "complete", json!({"result": 1})).await.data();
         server.report(&second, "complete", json!({"result": 2})).await.refused(409, "ended");
         assert_eq!(server.job(&lease.job).await["result"], 1);
-        assert_eq!(server.count("andon_attempts WHERE fingerprint IS NOT NULL").await, 2);
+        server.rows("andon_attempts WHERE fingerprint IS NOT NULL", 2).await;
     }
 
     /// Q8: a holder that lost its lease changes not one column of the job that another now runs.
@@ -242,7 +244,7 @@ on_both_stores! {
         for column in ["stage", "status", "attempt", "run_at", "result", "updated_at", "steps"] {
             assert_eq!(before[column], after[column], "{column}");
         }
-        assert_eq!(server.count("andon_jobs").await, 1, "nothing is spawned");
+        server.rows("andon_jobs", 1).await;
         // What came too late is kept in the record of its own lease.
         assert_eq!(after["attempts"][0]["kept_result"]["result"], 1);
         server.report(&new, "complete", json!({})).await.data();
@@ -331,8 +333,8 @@ on_both_stores! {
         let answer = server.fail_service(&lease, "openai", version + 1).await;
         let data = answer.data();
         assert_eq!((data["verdict"].as_str(), data["attempt"].as_u64()), (Some("while_open"), Some(0)));
-        assert_eq!(server.count("andon_breakers WHERE state = 'open'").await, 1);
-        assert_eq!(server.count("andon_queue WHERE state = 'PAUSED'").await, 1);
+        server.rows("andon_breakers WHERE state = 'open'", 1).await;
+        server.rows("andon_queue WHERE state = 'PAUSED'", 1).await;
         assert_eq!(server.read(&campaign).await["status"], "PAUSED");
         server.audited().await;
     }
@@ -359,16 +361,16 @@ on_both_stores! {
             let answer = server.report(lease, "call-report", at(call(1, outcome))).await;
             assert_eq!(answer.data()["verdict"], "counted");
         }
-        assert_eq!(server.count("andon_breakers WHERE service = 'slow' AND failure_count = 1").await, 1);
+        server.rows("andon_breakers WHERE service = 'slow' AND failure_count = 1", 1).await;
         for n in 2..4 {
             server.report(&leases[0], "call-report", at(call(n, "failure"))).await.data();
         }
-        assert_eq!(server.count("andon_breakers WHERE service = 'slow' AND state = 'open'").await, 1);
+        server.rows("andon_breakers WHERE service = 'slow' AND state = 'open'", 1).await;
         // The same call again is not counted again, whichever report brings it.
         let answer = server.report(&leases[0], "fail", json!({"error": "500", "kind": "service", "service": "slow", "call": 3, "gate_version": version})).await;
         assert_eq!(answer.data()["verdict"], "opened", "the verdict given at first");
         assert_eq!(server.journalled("breaker_opened").await, 1);
-        assert_eq!(server.count("andon_tallies").await, 0);
+        server.rows("andon_tallies", 0).await;
     }
 
     async fn r28_a_job_spawns_in_the_step_in_which_it_completes(server: &Server) {
@@ -384,7 +386,7 @@ on_both_stores! {
         assert_eq!(spawned[2], json!({"id": spawned[1]["id"], "existed": true}));
         assert!(answer.data()["settled"].is_null());
         assert_eq!(server.report(&lease, "complete", spawn).await.data()["spawned"], *spawned);
-        assert_eq!(server.count("andon_jobs").await, 3, "spawned once");
+        server.rows("andon_jobs", 3).await;
         assert_eq!(server.read(&campaign).await["job_counts"]["PENDING"], 2);
         // An invalid one is named by its place, and nothing of the ending is done.
         let lease = server.claim_one(&worker).await;
@@ -394,7 +396,7 @@ on_both_stores! {
         answer.refused(422, "invalid");
         assert!(answer.body.to_string().contains("spawn[1].priority"), "{:#}", answer.body);
         assert_eq!(server.job(&lease.job).await["stage"], "PROCESSING");
-        assert_eq!(server.count("andon_jobs").await, 3);
+        server.rows("andon_jobs", 3).await;
     }
 
     /// Q4: work in flight finishes after the pause and spawns; what it spawned is born PAUSED.
@@ -434,7 +436,7 @@ on_both_stores! {
         let lease = server.claim_one(&worker).await;
         assert_eq!(lease.all["steps"], json!({"write_copy": {"text": "hello"}}));
         assert_eq!(server.job(&lease.job).await["steps"]["write_copy"]["text"], "hello");
-        assert_eq!(server.count("andon_steps").await, 1);
+        server.rows("andon_steps", 1).await;
     }
 
     async fn r16_a_success_without_a_version_never_counts_and_a_failure_always_does(server: &Server) {
@@ -460,7 +462,7 @@ on_both_stores! {
         let answer = server.fail_service(&leases[1], "nobody", 1).await;
         assert_eq!(answer.data()["stage"], "PENDING");
         assert_eq!(answer.data()["unknown_service"]["service"], "nobody");
-        assert_eq!(server.count("andon_queue WHERE state = 'ACTIVE'").await, 1);
+        server.rows("andon_queue WHERE state = 'ACTIVE'", 1).await;
     }
 
     /// Q11: a cancel while the job runs; the late result is kept, the late failure still counts.
@@ -487,7 +489,7 @@ on_both_stores! {
         assert_eq!(answer.body["verdict"], "opened", "the verdict is told beside the refusal");
         assert_eq!(gate(&answer.body)["state"], "PAUSED");
         assert_eq!(server.job(&leases[1].job).await["status"], "CANCELLED");
-        assert_eq!(server.count("andon_breakers WHERE state = 'open'").await, 1);
+        server.rows("andon_breakers WHERE state = 'open'", 1).await;
         // (c) nothing of it can be claimed.
         assert!(server.claim(&worker, 5).await.is_empty());
         server.audited().await;
@@ -504,8 +506,8 @@ on_both_stores! {
         let answer = server.report(&leases[1], "fail", json!({"error": "panic", "kind": "retryable"})).await;
         assert_eq!(answer.data()["stage"], "PENDING");
         assert_eq!((server.version().await, server.journal().await), (version, journal));
-        assert_eq!(server.count("andon_breakers WHERE state = 'closed' AND failure_count = 0").await, 3);
-        assert_eq!(server.count("andon_attempts WHERE ended_at IS NULL").await, 0);
+        server.rows("andon_breakers WHERE state = 'closed' AND failure_count = 0", 3).await;
+        server.rows("andon_attempts WHERE ended_at IS NULL", 0).await;
     }
 
     /// B5: a failure of a call that began before the reset is stale, says so, and gives its attempt back.
@@ -522,8 +524,8 @@ on_both_stores! {
             let answer = server.report(&lease, "call-report", call(1, before)).await;
             assert_eq!(answer.data()["verdict"], "stale");
         }
-        assert_eq!(server.db.raw.int("SELECT count FROM andon_tallies").await, 1, "tallied once");
-        assert_eq!(server.count("andon_breakers WHERE service = 'openai' AND state = 'closed' AND failure_count = 0").await, 1);
+        assert_eq!(server.tallied().await, 1);
+        server.rows("andon_breakers WHERE service = 'openai' AND state = 'closed' AND failure_count = 0", 1).await;
         // A new call by the same lease, with a permit of now, opens it.
         let now = server.version().await;
         let answer = server.report(&lease, "call-report", call(2, now)).await;
@@ -554,7 +556,7 @@ on_both_stores! {
         }
         assert_eq!(server.journalled("breaker_opened").await, 1);
         assert_eq!(server.version().await, version + 1);
-        assert_eq!(server.db.raw.int("SELECT CAST(SUM(count) AS BIGINT) FROM andon_tallies").await, 5);
+        assert_eq!(server.tallied().await, 5);
         server.audited().await;
     }
 
@@ -569,7 +571,7 @@ on_both_stores! {
         assert_eq!(server.report(&leases[1], "call-report", call).await.data()["verdict"], "stale");
         let answer = server.report(&leases[1], "complete", json!({"result": 1})).await;
         assert_eq!(answer.data()["stage"], "COMPLETED");
-        assert_eq!(server.count("andon_breakers WHERE state = 'open'").await, 1);
+        server.rows("andon_breakers WHERE state = 'open'", 1).await;
         assert_eq!(server.read(&campaign).await["status"], "PAUSED");
         assert_eq!(server.job(&leases[1].job).await["result"], 1);
     }
@@ -590,7 +592,7 @@ on_both_stores! {
             assert!(answers.iter().all(|answer| answer["outcome"]["call"]["verdict"] == "counted"));
         }
         assert_eq!((server.version().await, server.journal().await), (version, journal));
-        assert_eq!(server.count("andon_calls").await, 0);
+        server.rows("andon_calls", 0).await;
     }
 
     async fn r22_a_batch_answers_each_report_as_it_would_be_answered_alone(server: &Server) {
@@ -652,8 +654,81 @@ on_both_stores! {
         let body = json!({"worker_id": worker.id});
         assert_eq!(server.post("/worker/deregister", body.clone()).await.data()["released"], 3);
         assert_eq!(server.post("/worker/deregister", body.clone()).await.data()["released"], 0);
-        assert_eq!(server.count("andon_jobs WHERE stage = 'PENDING' AND attempt = 0").await, 3);
+        server.rows("andon_jobs WHERE stage = 'PENDING' AND attempt = 0", 3).await;
         server.post("/worker/heartbeat", body).await.refused(409, "session_ended");
+    }
+
+    /// R30: an old gate confirms nothing, so an answer that is given again carries the one of now.
+    async fn i14_a_claim_under_a_key_is_given_again_with_the_gate_of_now(server: &Server) {
+        server.started(2).await;
+        let worker = server.worker("w").await;
+        let body = json!({"worker_id": worker.id, "limit": 1});
+        let claim = |body: Value| server.post_with_key("/worker/claim", "claim-1", body);
+        let first = claim(body.clone()).await;
+        server.pause_queue().await;
+        let again = claim(body.clone()).await;
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        assert_eq!(again.data()["leases"], first.data()["leases"]);
+        assert_eq!(gate(&again.body)["state"], "PAUSED");
+        assert_eq!(gate(&again.body)["version"], server.version().await);
+        assert!(holds(&gate(&again.body)["stopped"], &leases(first.data())[0].job));
+        server.rows("andon_jobs WHERE stage = 'PROCESSING'", 1).await;
+        let other = claim(json!({"worker_id": worker.id, "limit": 2})).await;
+        other.refused(422, "idempotency_key_reused");
+        assert_eq!(gate(&other.body)["state"], "PAUSED");
+    }
+
+    /// While it waits for a first job nothing is kept under its key.
+    async fn i14_a_claim_that_waits_under_a_key_keeps_what_it_got(server: &Server) {
+        server.started(1).await;
+        let worker = server.worker("w").await;
+        server.pause_queue().await;
+        let body = json!({"worker_id": worker.id, "limit": 1, "wait_seconds": 20});
+        let claim = || server.post_with_key("/worker/claim", "claim-1", body.clone());
+        let (first, ()) = tokio::join!(claim(), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.resume().await;
+        });
+        assert_eq!(leases(first.data()).len(), 1);
+        assert_eq!(claim().await.data()["leases"], first.data()["leases"]);
+    }
+
+    async fn i14_a_refused_ending_is_given_again_with_its_verdict(server: &Server) {
+        let campaign = server.started(1).await;
+        let worker = server.worker("w").await;
+        let lease = server.claim_one(&worker).await;
+        let version = server.version().await;
+        server.command(&format!("/campaigns/{campaign}/cancel")).await.data();
+        let body = json!({"token": lease.token, "error": "503", "kind": "service", "service": "openai", "call": 1, "gate_version": version});
+        let path = format!("/worker/jobs/{}/fail", lease.job);
+        for replayed in [None, Some("true")] {
+            let answer = server.post_with_key(&path, "end-1", body.clone()).await;
+            answer.refused(409, "cancelled");
+            assert_eq!(answer.body["verdict"], "opened");
+            assert_eq!(gate(&answer.body)["state"], "PAUSED");
+            let header = answer.headers.get("idempotency-replayed");
+            assert_eq!(header.map(|value| value.to_str().unwrap()), replayed);
+        }
+        assert_eq!(server.journalled("breaker_opened").await, 1);
+        assert_eq!(server.tallied().await, 0);
+    }
+
+    async fn i14_a_batch_under_a_key_is_given_again(server: &Server) {
+        server.started(2).await;
+        let worker = server.worker("w").await;
+        let leases = server.claim(&worker, 2).await;
+        let version = server.version().await;
+        let body = json!({"worker_id": worker.id, "reports": [
+            {"job_id": leases[0].job, "report": {"complete": {"token": leases[0].token, "result": 1}}},
+            {"job_id": leases[1].job, "report": {"call_report": {"token": leases[1].token, "call": 1, "service": "slow", "outcome": "failure", "gate_version": version}}},
+            {"job_id": leases[1].job, "report": {"fail": {"token": leases[1].token, "error": "500", "kind": "service", "service": "slow", "call": 1, "gate_version": version}}},
+        ]});
+        let first = server.post_with_key("/worker/reports", "batch-1", body.clone()).await;
+        assert_eq!(first.data()["answers"][1]["outcome"]["call"]["verdict"], "counted");
+        let again = server.post_with_key("/worker/reports", "batch-1", body).await;
+        assert_eq!(again.data(), first.data());
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        server.rows("andon_breakers WHERE service = 'slow' AND failure_count = 1", 1).await;
     }
 
     async fn r30_a_question_for_the_gate_waits_for_a_change(server: &Server) {
@@ -746,7 +821,7 @@ on_both_stores! {
         }
         let job = server.job(&lease.job).await;
         assert_eq!((job["stage"].as_str(), job["steps"].clone()), (Some("PROCESSING"), json!({})));
-        assert_eq!(server.count("andon_sessions").await, 1);
-        assert_eq!(server.count("andon_jobs").await, 1);
+        server.rows("andon_sessions", 1).await;
+        server.rows("andon_jobs", 1).await;
     }
 }

@@ -8,22 +8,25 @@
     reason = "the functions that tests share fail the test, as the tests themselves do"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use andon::{Actor, ActorName, BreakerSettings, By, Gate, ServiceName, Services};
 use andon_adapter::line::{Line, Settings, breakers, queue};
 use andon_adapter::ops::auth::Auth;
-use andon_adapter::store::{GateLock, Tx};
+use andon_adapter::store::memory::MemoryStore;
+use andon_adapter::store::{GateLock, JournalFilter, JournalOrder, SharedStore, Tx};
 use serde_json::{Value, json};
 
-use crate::support::{self, Database};
+use crate::support::{self, Database, TestClock};
 
 /// A server on a free loopback port, over a database of its own.
 pub struct Server {
     /// The line that it serves.
     pub line: Line,
-    /// The database below.
-    pub db: Database,
+    /// The database below; none of a line in memory.
+    pub db: Option<Database>,
+    clock: TestClock,
     base: String,
     http: reqwest::Client,
 }
@@ -94,16 +97,24 @@ pub struct Lease {
 }
 
 impl Server {
+    pub async fn memory() -> Self {
+        let clock = TestClock::noon();
+        let store = Arc::new(MemoryStore::with_clock(clock.as_store_clock()));
+        Self::over(store, clock, None).await
+    }
+
     pub async fn sqlite() -> Self {
-        Self::over(support::sqlite().await).await
+        let db = support::sqlite().await;
+        Self::over(db.store.clone(), db.clock.clone(), Some(db)).await
     }
 
     pub async fn postgres() -> Self {
-        Self::over(support::postgres().await).await
+        let db = support::postgres().await;
+        Self::over(db.store.clone(), db.clock.clone(), Some(db)).await
     }
 
     /// Serves a line with the services `openai` and `apollo` (threshold 1) and `slow` (threshold 3).
-    pub async fn over(db: Database) -> Self {
+    async fn over(store: SharedStore, clock: TestClock, db: Option<Database>) -> Self {
         let one = BreakerSettings::new(1, None).unwrap();
         let three = BreakerSettings::new(3, None).unwrap();
         let services: Services = [("apollo", one), ("openai", one), ("slow", three)]
@@ -113,12 +124,13 @@ impl Server {
             services,
             gate_ttl: Duration::from_millis(1500),
         };
-        let line = Line::new(db.store.clone(), settings);
+        let line = Line::new(store, settings);
         line.start_up().await.unwrap();
         let base = serve(line.clone()).await;
         Self {
             line,
             db,
+            clock,
             base,
             http: reqwest::Client::new(),
         }
@@ -312,15 +324,33 @@ impl Server {
 
     /// Moves the line's clock.
     pub fn advance(&self, seconds: u64) {
-        self.db.clock.advance(Duration::from_secs(seconds));
+        self.clock.advance(Duration::from_secs(seconds));
     }
 
     /// The journal's kinds, oldest first.
     pub async fn journal(&self) -> Vec<String> {
-        self.db
-            .raw
-            .texts("SELECT kind FROM andon_journal ORDER BY seq")
+        let filter = JournalFilter {
+            order: JournalOrder::OldestFirst,
+            limit: 100_000,
+            ..JournalFilter::default()
+        };
+        let rows = self
+            .line
+            .query(|tx| Box::pin(async move { Ok(tx.journal(&filter).await?) }))
             .await
+            .unwrap();
+        rows.iter()
+            .map(|row| row.entry.event.kind().to_owned())
+            .collect()
+    }
+
+    /// How many reports without effect were tallied (R18).
+    pub async fn tallied(&self) -> u64 {
+        let rows = self
+            .line
+            .query(|tx| Box::pin(async move { Ok(tx.tallies().await?) }))
+            .await;
+        rows.unwrap().iter().map(|row| row.count).sum()
     }
 
     /// How many entries of this kind the journal has.
@@ -332,12 +362,15 @@ impl Server {
             .count()
     }
 
-    /// How many rows a condition finds in a table of the database.
-    pub async fn count(&self, from_where: &str) -> i64 {
-        self.db
-            .raw
-            .int(&format!("SELECT COUNT(*) FROM {from_where}"))
-            .await
+    /// That a condition finds so many rows in a table of the database; a line in memory has none.
+    pub async fn rows(&self, from_where: &str, expected: i64) {
+        if let Some(db) = &self.db {
+            let found = db
+                .raw
+                .int(&format!("SELECT COUNT(*) FROM {from_where}"))
+                .await;
+            assert_eq!(found, expected, "{from_where}");
+        }
     }
 
     /// R32: the journal folds to what is stored.
@@ -417,15 +450,20 @@ pub async fn hold_gate(line: &Line, lock: GateLock) -> Box<dyn Tx> {
     tx
 }
 
-/// Runs each story against a server on SQLite and one on PostgreSQL.
+/// Runs each story against a server in memory, one on SQLite and one on PostgreSQL.
 #[macro_export]
-macro_rules! on_both_stores {
+macro_rules! on_each_store {
     ($($(#[$doc:meta])* async fn $story:ident($server:ident: &Server) $body:block)*) => {
         $(
             $(#[$doc])*
             async fn $story($server: &Server) $body
 
             mod $story {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn in_memory() {
+                    super::$story(&super::Server::memory().await).await;
+                }
+
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_sqlite() {
                     super::$story(&super::Server::sqlite().await).await;
