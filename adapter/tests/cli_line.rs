@@ -354,3 +354,50 @@ async fn r30_a_line_that_cannot_be_read_is_served_as_unknown_and_its_row_is_name
         "{log}"
     );
 }
+
+#[test]
+fn r36_a_token_says_who_it_is_and_what_it_may_do() {
+    let folder = folder();
+    let token = |name: &str, role: &str| {
+        let new = ["token", "new", "--name", name, "--role", role, "--json"];
+        cli::run(folder.path(), &new).expect(0).json()
+    };
+    let tokens = [
+        ("ada", "operator"),
+        ("nightly", "automation"),
+        ("eve", "viewer"),
+    ]
+    .map(|(name, role)| token(name, role));
+    let mut toml = String::from("[services.crm]\n");
+    for token in &tokens {
+        let (name, role, sha256) = (&token["name"], &token["role"], &token["sha256"]);
+        writeln!(
+            toml,
+            "[[tokens]]\nname = {name}\nrole = {role}\nsha256 = {sha256}"
+        )
+        .unwrap();
+    }
+    std::fs::write(folder.path().join("andon.toml"), toml).unwrap();
+    let server = cli::serve(folder.path(), &[]);
+    let run = |token: &Value, args: &[&str]| {
+        let mut command = cli::andon(folder.path());
+        command
+            .env("ANDON_SERVER", &server.url)
+            .env("ANDON_TOKEN", token["token"].as_str().unwrap_or_default());
+        cli::ended(command.args(args))
+    };
+    let [ada, nightly, eve] = &tokens;
+    let nobody = server.run(folder.path(), &["status"]).expect(1);
+    assert!(nobody.stderr.contains("ANDON_TOKEN"), "{}", nobody.stderr);
+    run(eve, &["status"]).expect(0);
+    run(eve, &["pause", "queue"]).expect(3);
+    run(nightly, &["pause", "queue", "--reason", "backup"]).expect(0);
+    run(nightly, &["resume", "--yes"]).expect(3);
+    run(nightly, &["reset", "crm"]).expect(3);
+    run(ada, &["resume", "--yes"]).expect(0);
+    let history = run(eve, &["history"]).expect(0).stdout;
+    assert!(
+        history.contains("operator ada") && history.contains("automation nightly"),
+        "{history}"
+    );
+}
