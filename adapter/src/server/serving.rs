@@ -52,6 +52,9 @@ pub(super) async fn serve(
         .header_read_timeout(bounds.head_timeout)
         .max_buf_size(bounds.head_bytes_max);
     let places = Arc::new(Semaphore::new(bounds.connections_max));
+    // Whoever gives up waiting for this function drops it, and with it every connection.
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
         // Answers are small: waiting for more of them to fill a packet only delays them.
         let _best_effort = stream.set_nodelay(true);
@@ -59,17 +62,19 @@ pub(super) async fn serve(
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();
-        let stop = stop.clone();
+        let (stop, cut) = (stop.clone(), cut.clone());
         tokio::spawn(async move {
             let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let whole = async {
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             };
-            if let Err(error) = ended {
+            if let Some(Err(error)) = cut.run_until_cancelled(whole).await {
                 tracing::debug!(cause = %error, "a connection broke off");
             }
             drop(place);
@@ -170,5 +175,16 @@ mod tests {
         assert!(open.await.unwrap().ends_with("done"));
         serving.await.unwrap();
         assert!(TcpStream::connect(addr).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_waiting_cuts_off_what_is_open() {
+        let (addr, stop, serving) = start(Bounds::default()).await;
+        let request = "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+        let open = tokio::spawn(async move { exchange(addr, request).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.cancel();
+        serving.abort();
+        assert_eq!(open.await.unwrap(), "");
     }
 }
