@@ -131,7 +131,7 @@ impl Line {
 
 /// Everything that is stored in these tables, as one text.
 async fn dump(raw: &Raw, tables: &[&str]) -> String {
-    let mut all = String::new();
+    let mut all = Vec::new();
     for table in tables {
         let rows = match raw {
             Raw::Postgres(_) => {
@@ -154,9 +154,9 @@ async fn dump(raw: &Raw, tables: &[&str]) -> String {
                 .await
             }
         };
-        all.push_str(&format!("{table}: {rows:#?}\n"));
+        all.push(format!("{table}: {rows:#?}\n"));
     }
-    all
+    all.concat()
 }
 
 const WORK: [&str; 4] = [
