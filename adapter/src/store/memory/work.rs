@@ -83,10 +83,10 @@ impl Tables {
     pub(super) fn attempts_insert(&mut self, attempts: &[AttemptRow]) -> Result<()> {
         for attempt in attempts {
             let key = (attempt.job, attempt.token);
-            check_attempt(attempt)?;
             if !self.jobs.has(&attempt.job) {
                 return Err(corrupt(format!("job {}", attempt.job), "it is missing"));
             }
+            check_attempt(attempt)?;
             if self.attempts.has(&key) {
                 return Err(constraint(
                     "andon_attempts_pkey",
@@ -101,11 +101,11 @@ impl Tables {
     pub(super) fn attempts_write(&mut self, attempts: &[AttemptRow]) -> Result<()> {
         for attempt in attempts {
             let (job, token) = (attempt.job, attempt.token);
-            check_attempt(attempt)?;
             if !self.attempts.has(&(job, token)) {
                 let row = format!("attempt {token} of job {job}");
                 return Err(corrupt(row, "it is missing"));
             }
+            check_attempt(attempt)?;
             self.attempts.put((job, token), Arc::new(attempt.clone()));
         }
         Ok(())
