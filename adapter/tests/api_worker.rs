@@ -373,6 +373,40 @@ on_each_store! {
         server.rows("andon_tallies", 0).await;
     }
 
+    /// A success on a CLOSED breaker takes no lock: one that a failure overtakes may not write over it.
+    async fn r13_a_success_that_races_failures_closes_nothing(server: &Server) {
+        server.started(24).await;
+        let worker = server.worker("w").await;
+        let leases = server.claim(&worker, 24).await;
+        let version = server.version().await;
+        let reports = leases.iter().enumerate().map(|(n, lease)| {
+            let outcome = if n % 2 == 0 { "failure" } else { "success" };
+            server.report(lease, "call-report", json!({"call": 1, "service": "slow", "outcome": outcome, "gate_version": version}))
+        });
+        let answers = join_all(reports).await;
+        let opened = answers.iter().filter(|answer| answer.data()["verdict"] == "opened").count();
+        assert!(opened <= 1);
+        assert_eq!(server.journalled("breaker_opened").await, opened);
+        let gate = server.gate().await;
+        let is_open = gate.breakers().any(|breaker| breaker.state() == andon::CircuitState::Open);
+        assert_eq!(is_open, opened == 1, "what opened stays open");
+        server.audited().await;
+    }
+
+    /// A claim may look at a campaign twice, when its turn comes round: each job is taken once.
+    async fn r21_one_claim_takes_no_job_twice(server: &Server) {
+        let worker = server.worker("w").await;
+        server.started(1).await;
+        assert_eq!(server.claim(&worker, 1).await.len(), 1);
+        for jobs in [1, 2, 3] {
+            let campaign = server.started(jobs).await;
+            let leases = server.claim(&worker, 100).await;
+            let taken: std::collections::BTreeSet<&str> = leases.iter().map(|lease| lease.job.as_str()).collect();
+            assert_eq!((leases.len(), taken.len()), (jobs, jobs));
+            assert!(leases.iter().all(|lease| lease.all["attempt"] == 1 && lease.all["campaign_id"] == campaign.as_str()));
+        }
+    }
+
     async fn r28_a_job_spawns_in_the_step_in_which_it_completes(server: &Server) {
         let campaign = server.campaign(json!([{"kind": "k"}, {"kind": "later", "unique_key": "lead-1"}])).await;
         server.command(&format!("/campaigns/{campaign}/start")).await.data();
