@@ -79,12 +79,9 @@ fn check(report: &Value, service: &str) {
         ms("last_call_started_after_ms") <= ms("paused_after_ms") + GATE_TTL_MS,
         "R30: {report}"
     );
-    let started_after = trip["calls_started_after_first_error"].as_u64().unwrap();
-    assert_eq!(
-        started_after == 0,
-        ms("last_call_started_after_ms") == 0.0,
-        "{report}"
-    );
+    if trip["calls_started_after_first_error"] == 0 {
+        assert_eq!(ms("last_call_started_after_ms"), 0.0, "{report}");
+    }
     let at = trip["first_error_at"].as_str().unwrap();
     assert!(chrono::DateTime::parse_from_rfc3339(at).is_ok(), "{at}");
 

@@ -86,7 +86,7 @@ pub(super) async fn run(args: DemoArgs) -> Result {
     let (report, claims) = played?;
     if home.stays() {
         let words = format!(
-            "The line stays in {}: see it with `andon serve`.",
+            "The line stays in {}: look at it with `andon serve --database …`.",
             home.words()
         );
         view.say(Tone::Plain, &words);
@@ -115,8 +115,9 @@ fn introduce(view: &View, args: &DemoArgs, home: &Home, parts: &Parts) {
     view.say(
         Tone::Plain,
         &format!(
-            "A line in {} with its API at {url},\n\
-             five simulated vendors at http://{vendors}, {} workers.\n\
+            "A line in {} and {} workers.\n\
+             API      {url}\n\
+             vendors  http://{vendors} (simulated)\n\
              {} will fail after about a third of the work.",
             home.words(),
             parts::WORKERS,

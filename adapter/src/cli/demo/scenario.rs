@@ -97,7 +97,8 @@ impl Scenario<'_> {
         self.view.say(
             Tone::Plain,
             &format!(
-                "{campaigns} campaigns started. Each searches {leads} leads, then enriches each one with four calls."
+                "{campaigns} campaigns started. Each searches {leads} leads,\n\
+                 then enriches each one with four calls."
             ),
         );
         self.view.now("the line runs, and all is well");
@@ -121,7 +122,8 @@ impl Scenario<'_> {
         self.view.say(
             Tone::Bad,
             &format!(
-                "{fails} answers with an error. Its breaker is open, and the whole line stands."
+                "{fails} answers with an error.\n\
+                 Its breaker is open, and the whole line stands."
             ),
         );
         self.view.say(
@@ -146,7 +148,8 @@ impl Scenario<'_> {
             .await?;
         self.view.say(
             Tone::Plain,
-            "Nothing is in flight any more. Calls that were under way have ended, and their results are kept.",
+            "Nothing is in flight any more.\n\
+             Calls that were under way have ended, and their results are kept.",
         );
         Ok(quiet)
     }
@@ -176,7 +179,10 @@ impl Scenario<'_> {
         self.vendors.set_fault(fails, None);
         self.view.say(
             Tone::Good,
-            &format!("{fails} is well again. The line does not try it out: it waits for a person."),
+            &format!(
+                "{fails} is well again.\n\
+                 The line does not try it out: it waits for a person."
+            ),
         );
         self.view.now("the vendor is well, the line waits");
         self.pause(READ).await;
@@ -202,14 +208,21 @@ impl Scenario<'_> {
         self.pause(moment).await;
         let status = self.api.status().await?;
         let started = self.calls().saturating_sub(calls);
+        let is_still = started == 0 && !status.is_active();
         self.view.say(
-            Tone::Plain,
+            if is_still { Tone::Plain } else { Tone::Bad },
             &format!(
-                "{:.1} s later: queue {}, {} campaigns and {} jobs PAUSED, {started} calls started. Nothing resumed.",
+                "{:.1} s later: queue {}, {} campaigns and {} jobs PAUSED,\n\
+                 {started} calls started. {}",
                 moment.as_secs_f64(),
                 status.queue.state,
                 status.campaigns("PAUSED"),
                 status.jobs("PAUSED"),
+                if is_still {
+                    "Nothing resumed."
+                } else {
+                    "Something resumed!"
+                },
             ),
         );
         Ok(status)
@@ -248,7 +261,8 @@ impl Scenario<'_> {
         self.view.say(
             Tone::Plain,
             &format!(
-                "Breaker {fails} is reset. Queue {}, {} campaigns and {} jobs PAUSED: nothing resumed.",
+                "Breaker {fails} is reset. Queue {}, {} campaigns and {} jobs PAUSED:\n\
+                 nothing resumed.",
                 reset.queue.state,
                 reset.campaigns("PAUSED"),
                 reset.jobs("PAUSED"),
@@ -268,7 +282,7 @@ impl Scenario<'_> {
             format!(" --server {url}")
         };
         format!(
-            "Now it is your turn. In another terminal, reset the breaker, look, and resume:\n\
+            "Now it is your turn. In another terminal, reset, look and resume:\n\
              \u{20} {andon} reset {fails} --reason \"the vendor is well\"{server}\n\
              \u{20} {andon} status{server}\n\
              \u{20} {andon} resume --reason \"looks well\"{server}\n\

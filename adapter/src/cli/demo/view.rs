@@ -206,9 +206,12 @@ impl Live {
         for bar in bars.values() {
             bar.finish_and_clear();
         }
+        self.now.disable_steady_tick();
         for bar in [&self.now, &self.queue, &self.breakers] {
             bar.finish_and_clear();
         }
+        // A terminal that has gone away needs no clearing.
+        let _ = self.all.clear();
     }
 }
 
