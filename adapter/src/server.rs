@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon::Services;
+use axum::Extension;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{self, App, Stop};
 use crate::line::{self, Line, Settings};
+use crate::ops::auth::Auth;
 use crate::ops::config::{Config, Token};
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::SqliteStore;
@@ -191,11 +194,12 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         .map_err(listen_error)?;
     let addr = listener.local_addr().map_err(listen_error)?;
     let stop = CancellationToken::new();
-    let router = crate::api::router(crate::api::App {
+    let router = api::router(App {
         line: line.clone(),
-        auth: crate::ops::auth::Auth::new(config.tokens.clone()),
+        auth: Auth::new(config.tokens.clone()),
         strict_operators: config.strict_operators,
-    });
+    })
+    .layer(Extension(Stop(stop.clone())));
     let serving = tokio::spawn(serving::serve(
         listener,
         router,

@@ -3,7 +3,7 @@
 use andon::campaign::{Cancelling, Closing};
 use andon::{By, CampaignId, CampaignStatus, Intake, JobStatus, Pausing, Refusal, Timestamp};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Command, ControlBody};
+use super::extract::{Command, ControlBody, Query};
 use super::paging::{Paging, read_statuses, read_text};
 use super::problem::{Failure, problem};
 use super::shapes;

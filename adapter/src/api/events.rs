@@ -3,30 +3,40 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::App;
 use super::problem::Failure;
 use super::queue_management::history_item;
+use super::{App, Stop};
 use crate::line::Result;
 use crate::store::{JournalFilter, JournalOrder, JournalRow};
 
-/// How often the journal is looked at without a hint.
-const POLL: Duration = Duration::from_secs(1);
+/// How fast a stream goes.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How often the journal is looked at without a hint.
+    poll: Duration,
+    /// How often a comment shows that the stream is alive.
+    heartbeat: Duration,
+    /// A reader that takes longer than this over one event is dropped: it comes back with the number
+    /// of the last one that it has.
+    slow_after: Duration,
+}
 
-/// How often a comment shows that the stream is alive.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
-/// A reader that takes longer than this over one event is dropped: it comes back with the number of the
-/// last one that it has.
-const SLOW_AFTER: Duration = Duration::from_secs(30);
+const PACE: Pace = Pace {
+    poll: Duration::from_secs(1),
+    heartbeat: Duration::from_secs(15),
+    slow_after: Duration::from_secs(30),
+};
 
 /// How many entries are read at a time: what a slow reader can make the server hold.
 const BATCH: u32 = 100;
@@ -42,6 +52,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     responses((status = 200, description = "text/event-stream", body = String)))]
 async fn events(
     State(app): State<App>,
+    stop: Option<Extension<Stop>>,
     headers: HeaderMap,
 ) -> std::result::Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>, Failure> {
     let last = match headers.get("last-event-id") {
@@ -61,17 +72,28 @@ async fn events(
         Some(seq) => seq,
         None => newest(&app).await?,
     };
+    let stop = stop.map_or_else(CancellationToken::new, |stop| stop.0.0);
+    Ok(stream(app, after, stop, PACE))
+}
+
+fn stream(
+    app: App,
+    after: i64,
+    stop: CancellationToken,
+    pace: Pace,
+) -> Sse<impl Stream<Item = std::result::Result<Event, Infallible>>> {
     let reader = Reader {
         app,
         after,
         waiting: Vec::new(),
         given_at: None,
+        pace,
     };
-    let stream = unfold(reader, |mut reader| async move {
-        let event = reader.next().await?;
-        Some((Ok(event), reader))
+    let events = unfold((reader, stop), |(mut reader, stop)| async move {
+        let event = stop.run_until_cancelled(reader.next()).await??;
+        Some((Ok(event), (reader, stop)))
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)))
+    Sse::new(events).keep_alive(KeepAlive::new().interval(pace.heartbeat))
 }
 
 async fn newest(app: &App) -> Result<i64> {
@@ -94,6 +116,7 @@ struct Reader {
     waiting: Vec<JournalRow>,
     /// When it was given the last event.
     given_at: Option<Instant>,
+    pace: Pace,
 }
 
 impl Reader {
@@ -104,7 +127,7 @@ impl Reader {
         if self
             .given_at
             .take()
-            .is_some_and(|at| at.elapsed() > SLOW_AFTER)
+            .is_some_and(|at| at.elapsed() > self.pace.slow_after)
         {
             tracing::debug!("a reader of events was too slow");
             return None;
@@ -141,7 +164,7 @@ impl Reader {
             }
             if self.waiting.is_empty() {
                 // A hint only shortens the wait; a sender that is gone must not make it spin.
-                let _ = tokio::time::timeout(POLL, async {
+                let _ = tokio::time::timeout(self.pace.poll, async {
                     if hints.changed().await.is_err() {
                         std::future::pending::<()>().await;
                     }
@@ -149,5 +172,85 @@ impl Reader {
                 .await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use andon::{Actor, ActorName, By};
+    use axum::body::BodyDataStream;
+    use axum::response::IntoResponse as _;
+    use futures::StreamExt as _;
+
+    use super::*;
+    use crate::line::{Line, Settings, queue};
+    use crate::ops::auth::Auth;
+    use crate::store::memory::MemoryStore;
+
+    const QUICK: Pace = Pace {
+        poll: Duration::from_millis(20),
+        heartbeat: Duration::from_millis(50),
+        slow_after: Duration::from_millis(200),
+    };
+
+    async fn app() -> App {
+        let line = Line::new(Arc::new(MemoryStore::new()), Settings::default());
+        line.start_up().await.unwrap();
+        App {
+            line,
+            auth: Auth::new(Vec::new()),
+            strict_operators: false,
+        }
+    }
+
+    async fn pause(app: &App) {
+        let by = By::actor(Actor::Operator(ActorName::new("ada").unwrap()));
+        app.line
+            .transact(|tx| {
+                let by = by.clone();
+                Box::pin(async move { queue::pause(tx, &by).await })
+            })
+            .await
+            .unwrap();
+    }
+
+    fn body(app: &App, stop: &CancellationToken) -> BodyDataStream {
+        let sse = stream(app.clone(), 0, stop.clone(), QUICK);
+        sse.into_response().into_body().into_data_stream()
+    }
+
+    async fn text(body: &mut BodyDataStream) -> Option<String> {
+        let chunk = body.next().await?;
+        Some(String::from_utf8(chunk.unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_quiet_stream_shows_that_it_is_alive_and_ends_when_told_to() {
+        let (app, stop) = (app().await, CancellationToken::new());
+        let mut body = body(&app, &stop);
+        assert!(text(&mut body).await.unwrap().starts_with(':'));
+        pause(&app).await;
+        let event = text(&mut body).await.unwrap();
+        assert!(event.contains("event: queue_paused"), "{event}");
+        stop.cancel();
+        assert_eq!(text(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_is_dropped_and_finds_the_rest_by_its_number() {
+        let (app, stop) = (app().await, CancellationToken::new());
+        for _ in 0..3 {
+            pause(&app).await;
+        }
+        let mut body = body(&app, &stop);
+        let event = text(&mut body).await.unwrap();
+        assert!(event.contains("id: 1"), "{event}");
+        tokio::time::sleep(QUICK.slow_after * 2).await;
+        assert_eq!(text(&mut body).await, None);
+        let sse = stream(app.clone(), 1, stop, QUICK);
+        let mut body = sse.into_response().into_body().into_data_stream();
+        assert!(text(&mut body).await.unwrap().contains("id: 2"));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use andon::job::Retrying;
 use andon::{By, CampaignId, Epoch, JobId, JobStage, JobStatus, Pausing, Token, Version};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::extract::{Command, ControlBody};
+use super::extract::{Command, ControlBody, Query};
 use super::paging::{Paging, read_statuses, read_text};
 use super::problem::Failure;
 use super::shapes;

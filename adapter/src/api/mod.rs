@@ -23,6 +23,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -49,6 +50,11 @@ pub struct App {
     pub strict_operators: bool,
 }
 
+/// Tells streams to end: a layer of the router that is served, so that a shutdown need not wait for
+/// readers who would stay for ever.
+#[derive(Debug, Clone)]
+pub struct Stop(pub CancellationToken);
+
 /// Every documented route.
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
@@ -67,14 +73,14 @@ fn routes() -> OpenApiRouter<App> {
 
 /// The OpenAPI document of every route.
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+    openapi::complete(routes().split_for_parts().1)
 }
 
 /// The whole API.
 pub fn router(app: App) -> Router {
     let (router, document) = routes().split_for_parts();
     router
-        .merge(openapi::router(document))
+        .merge(openapi::router(openapi::complete(document)))
         .fallback(async || {
             Failure::new(
                 StatusCode::NOT_FOUND,

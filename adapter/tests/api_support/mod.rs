@@ -176,6 +176,11 @@ impl Server {
         self.database.as_ref().map(|database| &database.raw)
     }
 
+    /// What to open the same database with, on the stores that have one.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
+    }
+
     /// A request to a path below `/api/v1`, or to a whole path that starts with `//`.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = match path.strip_prefix("//") {

@@ -1,0 +1,891 @@
+//! What holds for the whole API: its routes and their description, roles, headers, streams, figures, and
+//! what it says when the store is gone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "stories and tables of cases; the functions that they share fail the test"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use andon_adapter::api::{self, App};
+use andon_adapter::line::{Line, Settings};
+use andon_adapter::ops::auth::{Auth, Needs, may, needs};
+use andon_adapter::ops::config::Role;
+use andon_adapter::store::memory::MemoryStore;
+use andon_adapter::store::{self, Access, SharedStore, Store, Tx};
+use api_support::{Answer, COOL_DOWN, Server, Set, send, token};
+use axum::http::Method as HttpMethod;
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::TestClock;
+use tokio::sync::watch;
+
+#[macro_use]
+mod api_support;
+mod support;
+
+const QM: &str = "/queue-management";
+
+/// Every route, and what it needs (R36). A route that is missing here fails the test.
+const ROUTES: &[(&str, &str, Needs)] = &[
+    ("GET", "/health/live", Needs::Nothing),
+    ("GET", "/health/ready", Needs::Nothing),
+    ("GET", "/metrics", Needs::Read),
+    ("GET", "/api/v1/queue-management/status", Needs::Read),
+    (
+        "GET",
+        "/api/v1/queue-management/resume-preview",
+        Needs::Read,
+    ),
+    (
+        "POST",
+        "/api/v1/queue-management/resume-queue",
+        Needs::Restart,
+    ),
+    (
+        "POST",
+        "/api/v1/queue-management/resume-service",
+        Needs::Restart,
+    ),
+    ("POST", "/api/v1/queue-management/pause-queue", Needs::Stop),
+    (
+        "POST",
+        "/api/v1/queue-management/pause-service",
+        Needs::Stop,
+    ),
+    (
+        "GET",
+        "/api/v1/queue-management/circuit-breakers",
+        Needs::Read,
+    ),
+    (
+        "GET",
+        "/api/v1/queue-management/circuit-breakers/{service}",
+        Needs::Read,
+    ),
+    (
+        "POST",
+        "/api/v1/queue-management/circuit-breakers/{service}/reset",
+        Needs::Restart,
+    ),
+    (
+        "POST",
+        "/api/v1/queue-management/circuit-breakers/{service}/report",
+        Needs::Stop,
+    ),
+    (
+        "GET",
+        "/api/v1/queue-management/campaign-status",
+        Needs::Read,
+    ),
+    ("GET", "/api/v1/queue-management/paused-jobs", Needs::Read),
+    (
+        "GET",
+        "/api/v1/queue-management/paused-jobs/{service}",
+        Needs::Read,
+    ),
+    (
+        "GET",
+        "/api/v1/queue-management/paused-campaigns",
+        Needs::Read,
+    ),
+    (
+        "GET",
+        "/api/v1/queue-management/paused-campaigns/{service}",
+        Needs::Read,
+    ),
+    ("GET", "/api/v1/queue-management/history", Needs::Read),
+    ("GET", "/api/v1/queue-management/events", Needs::Read),
+    ("POST", "/api/v1/campaigns", Needs::Automate),
+    ("GET", "/api/v1/campaigns", Needs::Read),
+    ("GET", "/api/v1/campaigns/{id}", Needs::Read),
+    ("PATCH", "/api/v1/campaigns/{id}", Needs::Operate),
+    ("DELETE", "/api/v1/campaigns/{id}", Needs::Operate),
+    ("POST", "/api/v1/campaigns/{id}/start", Needs::Automate),
+    ("GET", "/api/v1/campaigns/{id}/start/validate", Needs::Read),
+    ("POST", "/api/v1/campaigns/{id}/pause", Needs::Stop),
+    ("POST", "/api/v1/campaigns/{id}/cancel", Needs::Operate),
+    ("POST", "/api/v1/campaigns/{id}/close", Needs::Automate),
+    ("POST", "/api/v1/campaigns/{id}/resume", Needs::Operate),
+    ("GET", "/api/v1/campaigns/{id}/details", Needs::Read),
+    ("GET", "/api/v1/campaigns/{id}/explain", Needs::Read),
+    ("POST", "/api/v1/campaigns/{id}/jobs", Needs::Automate),
+    (
+        "POST",
+        "/api/v1/campaigns/{id}/retry-failed",
+        Needs::Operate,
+    ),
+    ("GET", "/api/v1/jobs", Needs::Read),
+    ("GET", "/api/v1/jobs/{id}", Needs::Read),
+    ("GET", "/api/v1/jobs/{id}/status", Needs::Read),
+    ("GET", "/api/v1/jobs/{id}/explain", Needs::Read),
+    ("POST", "/api/v1/jobs/{id}/pause", Needs::Stop),
+    ("POST", "/api/v1/jobs/{id}/cancel", Needs::Operate),
+    ("POST", "/api/v1/jobs/{id}/postpone", Needs::Operate),
+    ("POST", "/api/v1/jobs/{id}/retry", Needs::Operate),
+    ("POST", "/api/v1/worker/register", Needs::Work),
+    ("POST", "/api/v1/worker/claim", Needs::Work),
+    ("POST", "/api/v1/worker/heartbeat", Needs::Work),
+    ("POST", "/api/v1/worker/jobs/{id}/call-report", Needs::Work),
+    ("POST", "/api/v1/worker/jobs/{id}/complete", Needs::Work),
+    ("POST", "/api/v1/worker/jobs/{id}/fail", Needs::Work),
+    ("POST", "/api/v1/worker/jobs/{id}/release", Needs::Work),
+    ("POST", "/api/v1/worker/jobs/{id}/snooze", Needs::Work),
+    ("POST", "/api/v1/worker/reports", Needs::Work),
+    ("POST", "/api/v1/worker/deregister", Needs::Work),
+    ("GET", "/api/v1/worker/gate", Needs::Work),
+];
+
+const ROLES: [(Role, &str); 5] = [
+    (Role::Viewer, "viewer"),
+    (Role::Worker, "worker"),
+    (Role::Automation, "automation"),
+    (Role::Operator, "operator"),
+    (Role::Admin, "admin"),
+];
+
+fn with_tokens() -> Set {
+    Set {
+        tokens: ROLES.map(|(role, name)| token(name, role)).into(),
+        ..Set::default()
+    }
+}
+
+/// A path with something of the right shape in each place.
+fn filled(path: &str) -> String {
+    path.replace("{service}", "openai")
+        .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
+}
+
+/// A request with this credential; only the head of the answer of a stream.
+async fn ask(server: &Server, method: &str, path: &str, secret: Option<&str>) -> (u16, Value) {
+    let method = Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = server.request(method.clone(), &format!("/{path}"));
+    if let Some(secret) = secret {
+        request = request.bearer_auth(secret);
+    }
+    if method != Method::GET {
+        request = request.json(&json!({}));
+    }
+    if path.ends_with("/events") {
+        return (request.send().await.unwrap().status().as_u16(), Value::Null);
+    }
+    let answer = send(request).await;
+    (answer.status, answer.body)
+}
+
+async fn described(server: &Server) -> Value {
+    let answer = server.get("//api/openapi.json").await;
+    assert_eq!(answer.status, 200);
+    answer.body
+}
+
+/// The document's operations, as `METHOD /path`.
+fn operations(document: &Value) -> BTreeSet<(String, String)> {
+    document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(|method| (method.to_uppercase(), path.clone()))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn test_the_description_and_the_router_have_the_same_routes() {
+    let server = Server::memory().await;
+    let document = described(&server).await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let listed: BTreeSet<_> = ROUTES
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    assert_eq!(operations(&document), listed);
+    // Each described route is routed, with its method.
+    for (method, path) in &listed {
+        let (status, body) = ask(&server, method, &filled(path), None).await;
+        let code = body["code"].as_str().unwrap_or_default();
+        assert!(
+            !["no_such_route", "method_not_allowed"].contains(&code),
+            "{method} {path}"
+        );
+        assert!(status < 500, "{method} {path}: {status} {body}");
+    }
+    // And the router has no other path of the API but those that show the description.
+    let app = App {
+        line: server.line.clone(),
+        auth: Auth::new(Vec::new()),
+        strict_operators: false,
+    };
+    let shown = format!("{:?}", api::router(app));
+    let routed: BTreeSet<&str> = shown
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.starts_with('/'))
+        .collect();
+    let described: BTreeSet<&str> = listed.iter().map(|(_, path)| path.as_str()).collect();
+    assert!(routed.is_superset(&described), "the router shows its paths");
+    for path in routed.difference(&described) {
+        let shows_the_description = path.starts_with("/api/docs") || *path == "/api/openapi.json";
+        let is_api = ["/api", "/health", "/metrics"]
+            .iter()
+            .any(|base| path.starts_with(base));
+        assert!(!is_api || shows_the_description, "{path} is not described");
+    }
+}
+
+#[tokio::test]
+async fn test_every_operation_is_described_with_its_errors_and_headers() {
+    let document = described(&Server::memory().await).await;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
+            assert_eq!(
+                problem["schema"]["$ref"], "#/components/schemas/Problem",
+                "{method} {path}"
+            );
+            let parameters = operation["parameters"].to_string();
+            assert_eq!(
+                parameters.contains("Idempotency-Key"),
+                method == "post",
+                "{method} {path}"
+            );
+            let declared = parameters.matches("\"path\"").count();
+            assert_eq!(
+                declared,
+                path.matches('{').count(),
+                "{method} {path}: {parameters}"
+            );
+        }
+    }
+    let resume = &document["paths"]["/api/v1/queue-management/resume-queue"]["post"];
+    assert!(resume["parameters"].to_string().contains("If-Match"));
+    assert!(document["components"]["schemas"]["Problem"].is_object());
+    assert_eq!(
+        document["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
+}
+
+/// R36, on every route and for every role: whoever may not is told so, and nothing happens.
+#[tokio::test]
+async fn r36_every_route_for_every_role() {
+    let server = Server::memory_set(with_tokens()).await;
+    for (method, path, expected) in ROUTES {
+        let path = filled(path);
+        let needed = needs(&HttpMethod::from_bytes(method.as_bytes()).unwrap(), &path);
+        assert_eq!(needed, *expected, "{method} {path}");
+        let (status, body) = ask(&server, method, &path, None).await;
+        assert_eq!(
+            status == 401,
+            needed != Needs::Nothing,
+            "{method} {path}: {body}"
+        );
+        let (status, _) = ask(&server, method, &path, Some("guessed")).await;
+        assert_eq!(status == 401, needed != Needs::Nothing, "{method} {path}");
+        for (role, name) in ROLES {
+            let (status, body) = ask(&server, method, &path, Some(name)).await;
+            let is_operator = matches!(role, Role::Operator | Role::Admin);
+            if needed == Needs::Restart && !is_operator {
+                assert_eq!(
+                    (status, &body["code"]),
+                    (403, &json!("not_an_operator")),
+                    "{path} {name}"
+                );
+                assert_eq!(body["actor"]["name"], name);
+            } else if may(role, needed) {
+                assert!(
+                    ![401, 403].contains(&status),
+                    "{method} {path} {name}: {body}"
+                );
+            } else {
+                assert_eq!(
+                    (status, &body["code"]),
+                    (403, &json!("forbidden")),
+                    "{method} {path} {name}"
+                );
+            }
+        }
+    }
+}
+
+/// R36: pausing and opening are given to workers and automations; refused resets and resumes are
+/// recorded with who tried (R31).
+#[tokio::test]
+async fn r36_r31_who_is_no_operator_stops_the_line_and_never_starts_it() {
+    let server = Server::memory_set(with_tokens()).await;
+    let bearer = |name: &str| format!("Bearer {name}");
+    let post = async |path: &str, name: &str, body: Value| -> Answer {
+        let path = format!("{QM}{path}");
+        server
+            .post_with(&path, &[("authorization", &bearer(name))], body)
+            .await
+    };
+    for name in ["worker", "automation"] {
+        post("/pause-queue", name, json!({"reason": "odd"}))
+            .await
+            .data();
+        post("/pause-service", name, json!({"service": "openai"}))
+            .await
+            .data();
+        for path in [
+            "/resume-queue",
+            "/resume-service",
+            "/circuit-breakers/openai/reset",
+        ] {
+            let refused = post(path, name, Value::Null).await;
+            refused.refused(403, "not_an_operator");
+            assert!(
+                refused.detail().contains(&format!("{name} {name} may not")),
+                "{}",
+                refused.text
+            );
+        }
+    }
+    assert_eq!(server.journalled("resume_refused").await, 4);
+    assert_eq!(server.journalled("reset_refused").await, 2);
+    let history = send(
+        server
+            .request(Method::GET, &format!("{QM}/history?kind=reset_refused"))
+            .bearer_auth("viewer"),
+    )
+    .await;
+    let item = &history.data()["items"][0];
+    assert_eq!(
+        item["actor"],
+        json!({"role": "automation", "name": "automation"})
+    );
+    assert_eq!(item["service"], "openai");
+    // The key of one actor is not the key of another.
+    let keyed = async |name: &str| {
+        let headers = [
+            ("authorization", bearer(name)),
+            ("idempotency-key", "same".into()),
+        ];
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(a, b)| (*a, b.as_str())).collect();
+        server
+            .post_with(
+                &format!("{QM}/circuit-breakers/openai/reset"),
+                &headers,
+                Value::Null,
+            )
+            .await
+    };
+    keyed("worker").await.refused(403, "not_an_operator");
+    keyed("operator").await.data();
+    post("/resume-queue", "admin", Value::Null).await.data();
+    server.audited().await;
+}
+
+#[tokio::test]
+async fn test_a_missing_or_unknown_token_is_401_with_its_challenge() {
+    let server = Server::memory_set(with_tokens()).await;
+    let path = format!("{QM}/status");
+    for headers in [
+        vec![],
+        vec![("authorization", "Basic operator")],
+        vec![("authorization", "Bearer ")],
+        vec![("authorization", "operator")],
+    ] {
+        let answer = send(
+            server
+                .request(Method::GET, &path)
+                .headers(api_support::header_map(&headers)),
+        )
+        .await;
+        answer.refused(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    let answer = send(
+        server
+            .request(Method::GET, &path)
+            .header("authorization", "bearer operator"),
+    )
+    .await;
+    answer.data();
+    send(server.request(Method::GET, "//nothing"))
+        .await
+        .refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn test_strict_operators_must_give_a_reason_and_the_version_that_they_saw() {
+    let set = Set {
+        strict_operators: true,
+        ..Set::default()
+    };
+    let server = Server::memory_set(set).await;
+    for path in [
+        "/pause-queue",
+        "/resume-queue",
+        "/resume-service",
+        "/circuit-breakers/openai/reset",
+    ] {
+        let refused = server.post(&format!("{QM}{path}")).await;
+        assert_eq!(
+            refused.refused(422, "invalid")["errors"][0]["path"],
+            "reason"
+        );
+    }
+    let unexplained = json!({"service": "openai"});
+    server
+        .post_json(&format!("{QM}/pause-service"), unexplained)
+        .await
+        .refused(422, "invalid");
+    let body = json!({"reason": "look"});
+    server
+        .post_json(&format!("{QM}/pause-queue"), body.clone())
+        .await
+        .data();
+    let refused = server
+        .post_json(&format!("{QM}/resume-queue"), body.clone())
+        .await;
+    refused.refused(428, "precondition_required");
+    let any = [("if-match", "*")];
+    server
+        .post_with(&format!("{QM}/resume-queue"), &any, body.clone())
+        .await
+        .refused(428, "precondition_required");
+    assert_eq!(server.status().await["queue_paused"], true);
+    let tag = server
+        .get(&format!("{QM}/status"))
+        .await
+        .header("etag")
+        .to_owned();
+    let resumed = server
+        .post_with(&format!("{QM}/resume-queue"), &[("if-match", &tag)], body)
+        .await;
+    assert_eq!(resumed.data()["queue_resumed"], true);
+    // Work is not asked for reasons.
+    server.worker().await;
+}
+
+#[tokio::test]
+async fn test_a_page_of_another_origin_cannot_change_the_line() {
+    let server = Server::memory().await;
+    let before = server.picture().await;
+    let own = server.base.clone();
+    for foreign in [
+        vec![("sec-fetch-site", "cross-site")],
+        vec![("sec-fetch-site", "same-site")],
+        vec![("sec-fetch-site", "cross-site"), ("origin", &own)],
+        vec![("origin", "https://evil.example")],
+        vec![("origin", "null")],
+    ] {
+        for path in [
+            "/pause-queue",
+            "/resume-queue",
+            "/circuit-breakers/openai/reset",
+        ] {
+            let answer = server
+                .post_with(&format!("{QM}{path}"), &foreign, Value::Null)
+                .await;
+            answer.refused(403, "foreign_origin");
+        }
+    }
+    // A name that was made to point here (DNS rebinding), without tokens.
+    let rebound = [("host", "evil.example"), ("sec-fetch-site", "same-origin")];
+    server
+        .post_with(&format!("{QM}/pause-queue"), &rebound, Value::Null)
+        .await
+        .refused(403, "foreign_host");
+    assert_eq!(server.picture().await, before);
+    let own_page = [("sec-fetch-site", "same-origin"), ("origin", own.as_str())];
+    server
+        .post_with(&format!("{QM}/pause-queue"), &own_page, Value::Null)
+        .await
+        .data();
+    let old_browser = [("origin", own.as_str())];
+    server
+        .post_with(&format!("{QM}/resume-queue"), &old_browser, Value::Null)
+        .await
+        .data();
+}
+
+#[tokio::test]
+async fn test_every_answer_has_its_security_headers_and_its_request_id() {
+    let server = Server::memory().await;
+    let mut ids = BTreeSet::new();
+    for path in [
+        "/queue-management/status",
+        "//health/live",
+        "//metrics",
+        "//nothing",
+        "//api/openapi.json",
+        "/jobs/17",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+        assert!(
+            answer
+                .header("content-security-policy")
+                .contains("default-src 'none'"),
+            "{path}"
+        );
+        assert_eq!(answer.header("access-control-allow-origin"), "", "no CORS");
+        assert!(
+            ids.insert(answer.header("x-request-id").to_owned()),
+            "{path}"
+        );
+    }
+    let docs = server.get("//api/docs/").await;
+    assert_eq!(docs.status, 200);
+    assert!(docs.header("content-type").starts_with("text/html"));
+}
+
+/// One event as a reader sees it.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    id: i64,
+    kind: String,
+    data: Value,
+}
+
+/// Reads so many events of a stream.
+async fn read_events(server: &Server, after: Option<i64>, count: usize) -> Vec<Seen> {
+    let mut request = server.request(Method::GET, &format!("{QM}/events"));
+    if let Some(after) = after {
+        request = request.header("last-event-id", after);
+    }
+    let mut response = request.send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let mut seen = Vec::new();
+    while seen.len() < count {
+        let chunk = response.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let field = |name: &str| {
+                event
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or("")
+                    .trim()
+                    .to_owned()
+            };
+            if let Ok(id) = field("id:").parse() {
+                seen.push(Seen {
+                    id,
+                    kind: field("event:"),
+                    data: serde_json::from_str(&field("data:")).unwrap(),
+                });
+            }
+            text = rest.to_owned();
+        }
+    }
+    seen
+}
+
+on_every_store! {
+    /// API.md: the stream replays the journal after `Last-Event-ID`, then goes on as it happens.
+    async fn r31_events_are_replayed_by_number_and_come_as_they_happen(server: &Server) {
+        server.open("openai").await;
+        server.reset("openai").await.data();
+        let history = server.get(&format!("{QM}/history?order=asc")).await;
+        let items = history.data()["items"].as_array().unwrap().clone();
+        let all = read_events(server, Some(0), items.len()).await;
+        for (event, item) in all.iter().zip(&items) {
+            assert_eq!((event.id, event.kind.as_str(), &event.data), (item["seq"].as_i64().unwrap(), item["kind"].as_str().unwrap(), item));
+        }
+        let last = all.last().unwrap();
+        assert_eq!(last.kind, "breaker_reset");
+        // Live, and without a number only what comes next.
+        for after in [Some(last.id), None] {
+            let (seen, ()) = tokio::join!(read_events(server, after, 1), async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                server.post(&format!("{QM}/pause-queue")).await.data();
+            });
+            assert_eq!(seen[0].kind, "queue_paused_again");
+            assert!(seen[0].id > last.id);
+        }
+        // Whoever comes back gets what was missed, once and in order.
+        let missed = read_events(server, Some(last.id), 2).await;
+        assert!(missed[0].id < missed[1].id);
+        let beyond = server.journal().await.len();
+        assert_eq!(beyond, items.len() + 2);
+    }
+
+    /// B17: each scrape is computed from the stored rows of that moment.
+    async fn case_b17_figures_say_what_the_rows_say(server: &Server) {
+        let opened = async || figure(&scrape(server).await, "andon_breaker_openings_total{service=\"slow\"}");
+        let quiet = scrape(server).await;
+        assert_eq!(states(&quiet), BTreeMap::from([("apollo", "closed"), ("openai", "closed"), ("patient", "closed"), ("slow", "closed")].map(owned)));
+        assert_eq!((figure(&quiet, "andon_gate_readable"), figure(&quiet, "andon_queue_paused")), (1, 0));
+        assert_eq!(opened().await, 0);
+        server.started("leads", 3).await;
+        // By error.
+        let report = format!("{QM}/circuit-breakers/slow/report");
+        server.post_json(&report, json!({"outcome": "failure"})).await.data();
+        let open = scrape(server).await;
+        assert_eq!(states(&open)["slow"], "open");
+        assert_eq!(figure(&open, "andon_queue_paused"), 1);
+        assert_eq!((figure(&open, "andon_jobs{status=\"PAUSED\"}"), figure(&open, "andon_jobs{status=\"PENDING\"}")), (3, 0));
+        assert_eq!((figure(&open, "andon_campaigns{status=\"PAUSED\"}"), figure(&open, "andon_campaigns{status=\"RUNNING\"}")), (1, 0));
+        // Half-open, and open again.
+        server.clock.advance(COOL_DOWN);
+        server.line.pass().await.unwrap();
+        assert_eq!(states(&scrape(server).await)["slow"], "half_open");
+        server.post_json(&report, json!({"outcome": "failure"})).await.data();
+        assert_eq!(states(&scrape(server).await)["slow"], "open");
+        // By hand; another server on the same rows says the same.
+        server.reset("slow").await.data();
+        server.open("apollo").await;
+        let other = other_server(server).await;
+        let (here, there) = (scrape(server).await, scrape(&other).await);
+        assert_eq!(states(&here)["apollo"], "open");
+        assert_eq!(states(&here), states(&there));
+        // An opening that is over before anyone looked is counted all the same.
+        server.reset("apollo").await.data();
+        server.open("apollo").await;
+        server.reset("apollo").await.data();
+        let after = scrape(&other).await;
+        assert_eq!(states(&after)["apollo"], "closed");
+        assert_eq!(figure(&after, "andon_breaker_openings_total{service=\"apollo\"}"), 2);
+        assert_eq!(figure(&after, "andon_queue_paused"), 1, "a reset resumes nothing");
+        server.resume().await.data();
+        assert_eq!(figure(&scrape(&other).await, "andon_queue_paused"), 0);
+    }
+}
+
+fn owned((service, state): (&str, &str)) -> (String, String) {
+    (service.to_owned(), state.to_owned())
+}
+
+async fn scrape(server: &Server) -> String {
+    let answer = server.get("//metrics").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.header("content-type").starts_with("text/plain"));
+    answer.text
+}
+
+/// The value of one series.
+#[track_caller]
+fn figure(text: &str, series: &str) -> u64 {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value
+        .unwrap_or_else(|| panic!("no {series}: {text}"))
+        .parse()
+        .unwrap()
+}
+
+/// Each service's state: exactly one of its series is 1, and the others are 0.
+fn states(text: &str) -> BTreeMap<String, String> {
+    let mut states: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
+    for line in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("andon_breaker_state{service=\""))
+    {
+        let (service, rest) = line.split_once("\",state=\"").unwrap();
+        let (state, value) = rest.split_once("\"} ").unwrap();
+        states
+            .entry(service.into())
+            .or_default()
+            .push((state.into(), value.parse().unwrap()));
+    }
+    states
+        .into_iter()
+        .map(|(service, series)| {
+            assert_eq!(series.len(), 3, "{service}: {series:?}");
+            assert_eq!(
+                series.iter().map(|(_, value)| value).sum::<u64>(),
+                1,
+                "{service}: {series:?}"
+            );
+            let state = series.into_iter().find(|(_, value)| *value == 1).unwrap().0;
+            (service, state)
+        })
+        .collect()
+}
+
+/// Another server over the same rows, with nothing else in common.
+async fn other_server(server: &Server) -> Server {
+    let store = match server.database_url() {
+        Some(url) => andon_adapter::server::open_store(url).await.unwrap(),
+        None => server.line.store().clone(),
+    };
+    Server::start(store, server.clock.clone(), None, Set::default()).await
+}
+
+/// A store that goes away when told to.
+struct Fragile {
+    below: SharedStore,
+    is_gone: Arc<AtomicBool>,
+}
+
+fn gone() -> store::Error {
+    store::Error::Unreachable("connection refused".into())
+}
+
+#[async_trait::async_trait]
+impl Store for Fragile {
+    fn name(&self) -> &'static str {
+        "fragile"
+    }
+
+    async fn begin(&self, access: Access) -> store::Result<Box<dyn Tx>> {
+        if self.is_gone.load(Ordering::SeqCst) {
+            return Err(gone());
+        }
+        self.below.begin(access).await
+    }
+
+    async fn migrate(&self) -> store::Result<Vec<String>> {
+        self.below.migrate().await
+    }
+
+    async fn check_schema(&self) -> store::Result<()> {
+        if self.is_gone.load(Ordering::SeqCst) {
+            return Err(gone());
+        }
+        self.below.check_schema().await
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.below.hints()
+    }
+
+    fn hint(&self) {
+        self.below.hint();
+    }
+
+    async fn identity(&self) -> store::Result<String> {
+        self.below.identity().await
+    }
+}
+
+/// R30, D4: what is not known is never shown as 0, ACTIVE or closed; and a client is told to come back.
+#[tokio::test]
+async fn r30_a_store_that_cannot_be_reached_is_503_and_no_state_is_guessed() {
+    let clock = TestClock::noon();
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let store = Arc::new(Fragile {
+        below: Arc::new(MemoryStore::with_clock(clock.as_store_clock())),
+        is_gone: Arc::clone(&is_gone),
+    });
+    let server = Server::start(store, clock, None, Set::default()).await;
+    server.get("//health/ready").await.data();
+    is_gone.store(true, Ordering::SeqCst);
+    let key = [("idempotency-key", "k")];
+    let answers = [
+        server.get(&format!("{QM}/status")).await,
+        server.get(&format!("{QM}/resume-preview")).await,
+        server.get(&format!("{QM}/circuit-breakers")).await,
+        server.get(&format!("{QM}/events")).await,
+        server.get("/campaigns").await,
+        server.post(&format!("{QM}/resume-queue")).await,
+        server
+            .post_with(&format!("{QM}/pause-queue"), &key, Value::Null)
+            .await,
+        server
+            .post(&format!("{QM}/circuit-breakers/openai/reset"))
+            .await,
+        server.get("//health/ready").await,
+    ];
+    for answer in answers {
+        answer.refused(503, "store_unavailable");
+        assert_eq!(answer.header("retry-after"), "5");
+        assert!(
+            !answer.text.contains("connection refused"),
+            "database text is logged, not sent"
+        );
+    }
+    server.get("//health/live").await.data();
+    let text = scrape(&server).await;
+    assert_eq!(figure(&text, "andon_gate_readable"), 0);
+    let claims = [
+        "andon_breaker_state",
+        "andon_queue_paused",
+        "andon_jobs",
+        "andon_campaigns",
+    ];
+    assert!(!claims.iter().any(|name| text.contains(name)), "{text}");
+    is_gone.store(false, Ordering::SeqCst);
+    let paused = server
+        .post_with(&format!("{QM}/pause-queue"), &key, Value::Null)
+        .await;
+    assert_eq!(
+        (
+            paused.data()["queue_paused"].as_bool(),
+            paused.header("idempotency-replayed")
+        ),
+        (Some(true), ""),
+        "a 503 is not kept under the key"
+    );
+}
+
+/// R30: a row that cannot be is named, and nothing is guessed from it.
+async fn a_corrupt_row_is_named_and_counts_as_unknown(server: Server) {
+    let raw = server.raw().unwrap().clone();
+    raw.corrupt("UPDATE andon_breakers SET state = 'ajar' WHERE service = 'openai'")
+        .await;
+    for answer in [
+        server.get(&format!("{QM}/status")).await,
+        server.resume().await,
+        server.reset("openai").await,
+        server.post(&format!("{QM}/pause-queue")).await,
+    ] {
+        let problem = answer.refused(503, "corrupt");
+        assert!(
+            problem["row"].as_str().unwrap().contains("openai"),
+            "{}",
+            answer.text
+        );
+        assert!(answer.detail().contains("ajar"), "{}", answer.text);
+    }
+    let text = scrape(&server).await;
+    assert_eq!(figure(&text, "andon_gate_readable"), 0);
+    assert!(!text.contains("andon_breaker_state"), "{text}");
+    server.get("//health/ready").await.data();
+}
+
+#[tokio::test]
+async fn r30_a_corrupt_row_is_named_on_sqlite() {
+    a_corrupt_row_is_named_and_counts_as_unknown(Server::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn r30_a_corrupt_row_is_named_on_postgres() {
+    a_corrupt_row_is_named_and_counts_as_unknown(Server::postgres().await).await;
+}
+
+/// R20, R8: a line without services has nothing that could block.
+#[tokio::test]
+async fn test_a_line_without_services_works() {
+    let line = Line::new(Arc::new(MemoryStore::new()), Settings::default());
+    line.start_up().await.unwrap();
+    let app = App {
+        line,
+        auth: Auth::new(Vec::new()),
+        strict_operators: false,
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, api::router(app)).await.unwrap() });
+    let status: Value = reqwest::get(format!("{base}/api/v1{QM}/status"))
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &status["data"]["circuit_breakers"],
+            &status["data"]["can_resume"]
+        ),
+        (&json!({}), &json!(true))
+    );
+}
