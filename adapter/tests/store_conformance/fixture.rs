@@ -14,7 +14,13 @@ pub struct Subject {
     pub store: SharedStore,
     pub clock: TestClock,
     can: &'static [Can],
-    database: Option<Database>,
+    place: Place,
+}
+
+enum Place {
+    Memory,
+    File(Database),
+    Server(Database),
 }
 
 /// What a store can do and another cannot: all that stores may differ in.
@@ -44,7 +50,7 @@ pub async fn memory() -> Subject {
             Can::KeepNulInJson,
             Can::KeepSpellingOfNumbers,
         ],
-        database: None,
+        place: Place::Memory,
     }
 }
 
@@ -56,24 +62,25 @@ pub async fn sqlite() -> Subject {
         Can::KeepSpellingOfNumbers,
         Can::Migrate,
     ];
-    of(support::sqlite().await, can)
-}
-
-/// The store in PostgreSQL.
-pub async fn postgres() -> Subject {
-    of(
-        support::postgres().await,
-        &[Can::WriteSideBySide, Can::Migrate],
-    )
-}
-
-fn of(database: Database, can: &'static [Can]) -> Subject {
+    let database = support::sqlite().await;
     let (store, clock) = (database.store.clone(), database.clock.clone());
     Subject {
         store,
         clock,
         can,
-        database: Some(database),
+        place: Place::File(database),
+    }
+}
+
+/// The store in PostgreSQL.
+pub async fn postgres() -> Subject {
+    let database = support::postgres().await;
+    let (store, clock) = (database.store.clone(), database.clock.clone());
+    Subject {
+        store,
+        clock,
+        can: &[Can::WriteSideBySide, Can::Migrate],
+        place: Place::Server(database),
     }
 }
 
@@ -90,9 +97,21 @@ impl Subject {
         self.store.begin(Access::Read).await.unwrap()
     }
 
+    /// Another store of the same kind.
+    pub async fn another(&self) -> Self {
+        match self.place {
+            Place::Memory => memory().await,
+            Place::File(_) => sqlite().await,
+            Place::Server(_) => postgres().await,
+        }
+    }
+
     /// The stored data, where something other than the store can write to it.
     pub fn raw(&self) -> Option<&Raw> {
-        self.database.as_ref().map(|database| &database.raw)
+        match &self.place {
+            Place::Memory => None,
+            Place::File(database) | Place::Server(database) => Some(&database.raw),
+        }
     }
 }
 
