@@ -218,3 +218,35 @@ fn plain_problem(status: StatusCode, body: &[u8]) -> Problem {
     };
     problem::plain(status.as_u16(), code, detail, serde_json::Map::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_with_its_request_id_and_tells_nothing_of_itself() {
+        async fn slip() -> &'static str {
+            panic!("secret of the handler")
+        }
+        let router = Router::new()
+            .route("/slip", get(slip))
+            .route("/fine", get(async || "fine"))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(finish));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let answer = reqwest::get(format!("{base}/slip")).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        let id = answer.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let text = answer.text().await.unwrap();
+        let problem: Problem = serde_json::from_str(&text).unwrap();
+        assert_eq!(problem.code, "internal");
+        assert_eq!(problem.request_id, Some(id));
+        assert!(!text.contains("secret"), "{text}");
+        let answer = reqwest::get(format!("{base}/fine")).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "fine", "the server lives on");
+    }
+}
