@@ -490,7 +490,6 @@ pub async fn json_is_kept_or_refused_and_never_altered(subject: Subject) {
 /// makes a payload differ from itself (R29), and one that is taken for too large makes its job, and
 /// every claim that meets it, unreadable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "serde_json reads numbers exactly only with its feature float_roundtrip, which is off"]
 async fn r29_numbers_are_read_as_they_were_written() {
     for subject in [
         fixture::memory().await,
