@@ -70,7 +70,7 @@ impl PostgresStore {
     /// Connects. The schema is [`Store::migrate`]'s.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if the database cannot be reached, or is a standby (R35).
+    /// [`super::Error::Unreachable`] if the database cannot be reached, or is a standby (R35).
     pub async fn connect(url: &str, options: &PostgresOptions) -> Result<Self> {
         let connect: PgConnectOptions = url.parse()?;
         let pool = PgPoolOptions::new()

@@ -48,7 +48,7 @@ impl SqliteStore {
     /// Opens the file, and creates it if it is missing. The schema is [`Store::migrate`]'s.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] if the file cannot be opened.
+    /// [`super::Error::Unreachable`] if the file cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let options = SqliteConnectOptions::new()
