@@ -222,36 +222,12 @@ async fn lock(tx: &mut dyn Tx, id: JobId) -> Result<Locked> {
         .await?
         .remove(&campaign_id)
         .unwrap_or_default();
-    let others = without(counts, job.facts.stage());
+    let others = counts.without(job.facts.stage());
     Ok(Locked {
         job,
         campaign,
         others,
     })
-}
-
-/// The counts without one job of this stage.
-pub(crate) fn without(mut counts: JobCounts, stage: JobStage) -> JobCounts {
-    let of_stage = stage_count(&mut counts, stage);
-    *of_stage = of_stage.saturating_sub(1);
-    counts
-}
-
-/// The counts with one more job of this stage.
-pub(crate) fn with(mut counts: JobCounts, stage: JobStage) -> JobCounts {
-    let of_stage = stage_count(&mut counts, stage);
-    *of_stage = of_stage.saturating_add(1);
-    counts
-}
-
-fn stage_count(counts: &mut JobCounts, stage: JobStage) -> &mut u64 {
-    match stage {
-        JobStage::Pending => &mut counts.pending,
-        JobStage::Processing => &mut counts.processing,
-        JobStage::Completed => &mut counts.completed,
-        JobStage::Failed => &mut counts.failed,
-        JobStage::Cancelled => &mut counts.cancelled,
-    }
 }
 
 /// What a command on one job left behind.
@@ -448,14 +424,14 @@ pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
         let Some((job, campaign, counts)) = set.of(id) else {
             continue;
         };
-        let others = without(*counts, job.facts.stage());
+        let others = counts.without(job.facts.stage());
         let decision =
             job.facts
                 .decide_sweep(&changes.gate, &campaign.facts, others, &dead, changes.now);
         changes.take(&decision);
         changes.evolve_job(job, &decision);
         Changes::evolve_campaign(campaign, &decision);
-        *counts = with(others, job.facts.stage());
+        *counts = others.with(job.facts.stage());
         if decision.outcome != Sweeping::NotHeld {
             swept = swept.saturating_add(1);
         }

@@ -12,7 +12,7 @@ use andon::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::jobs::{self, NewJob, WorkSet, with, without};
+use super::jobs::{self, NewJob, WorkSet};
 use super::{Changes, Error, InvalidField, Result, Turn, new_id};
 use crate::store::{
     self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionRow, StepRow,
@@ -770,7 +770,7 @@ async fn end_one(
         return Ok(Err(EndingRefused::UnknownJob(report.job)));
     };
     let judged = attempt.as_deref().map(judged_attempt);
-    let mut others = without(*counts, job.facts.stage());
+    let mut others = counts.without(job.facts.stage());
     let work = Work {
         gate: &changes.gate.clone(),
         campaign: &campaign.facts.clone(),
@@ -803,7 +803,7 @@ async fn end_one(
     changes.take(&decision);
     changes.evolve_job(job, &decision);
     Changes::evolve_campaign(campaign, &decision);
-    *counts = with(others, job.facts.stage());
+    *counts = others.with(job.facts.stage());
     let EndingAnswer {
         job: ended,
         verdict,
