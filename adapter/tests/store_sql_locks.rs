@@ -9,9 +9,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use andon::{By, Entry, Fingerprint, Gate, JobCounts, JobStage, Priority};
+use andon_adapter::store::postgres::{Notifications, PostgresOptions, PostgresStore};
 use andon_adapter::store::{
     Access, ClaimProposal, Error, GateLock, IdempotencyRow, Insertion, JournalFilter, JournalOrder,
     SharedStore, Store as _,
@@ -39,6 +41,7 @@ on_both!(
     one_idempotency_key_is_used_once_at_a_time,
     a_reader_sees_one_instant,
     hints_are_given_after_commits,
+    a_begin_that_nobody_waits_for_leaves_its_connection_clean,
 );
 
 /// Long enough for a statement that does not wait to be done.
@@ -102,6 +105,56 @@ async fn the_gate_is_shared_by_claims_and_owned_by_changes(db: Database) {
     drop(dropped);
     let mut next = db.store.begin(Access::Write).await.unwrap();
     next.gate_lock(GateLock::Exclusive).await.unwrap();
+}
+
+/// Drives a future for so many polls at most, and then drops it, wherever it stands.
+async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        let Some(fewer) = left.checked_sub(1) else {
+            return Poll::Ready(None);
+        };
+        left = fewer;
+        match future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            // The last poll was in vain: what was sent is on its way, and nobody waits for the answer.
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// A reader who goes away while a transaction begins must not leave one open that nobody knows of: on
+/// that connection a pause would be refused by the database.
+async fn a_begin_that_nobody_waits_for_leaves_its_connection_clean(db: Database) {
+    initialise(&db.store, &["openai"]).await;
+    // One connection for all, so that the next transaction gets the one that was left.
+    let store: SharedStore = match db.raw {
+        Raw::Sqlite(_) => db.store.clone(),
+        Raw::Postgres(_) => {
+            let options = PostgresOptions {
+                connections_max: 1,
+                notifications: Notifications::Off,
+                ..PostgresOptions::default()
+            };
+            Arc::new(PostgresStore::connect(&db.url, &options).await.unwrap())
+        }
+    };
+    for access in [Access::Read, Access::Write] {
+        for polls in 1.. {
+            let begun = dropped_after(polls, store.begin(access)).await;
+            let is_through = begun.is_some();
+            drop(begun);
+            let mut next = store.begin(Access::Write).await.unwrap();
+            next.gate_lock(GateLock::Exclusive).await.unwrap();
+            next.commit().await.unwrap();
+            if is_through {
+                break;
+            }
+        }
+    }
 }
 
 fn entry(note: i64) -> Entry {

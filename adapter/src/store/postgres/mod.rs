@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sql::{self, migrator};
-use super::{Access, Clock, Result, Store, Tx};
+use super::{Access, Clock, Error, Result, Store, Tx};
 use tx::SqlTx;
 
 static MIGRATIONS: LazyLock<Migrator> =
@@ -159,7 +159,14 @@ impl Store for PostgresStore {
             Access::Write => dialect::BEGIN_WRITE,
             Access::Read => dialect::BEGIN_READ,
         };
-        let transaction = self.pool.begin_with(statement).await?;
+        // In a task of its own, which nobody drops half-way: a BEGIN that was sent and not waited for
+        // would leave its connection in the pool with a transaction that nobody knows of. Whoever no
+        // longer waits drops the transaction, and that rolls it back.
+        let pool = self.pool.clone();
+        let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+        let transaction = begun
+            .await
+            .map_err(|ended| Error::Unreachable(Box::new(ended)))??;
         Ok(Box::new(SqlTx::new(transaction, self.clock.clone())))
     }
 
