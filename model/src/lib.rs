@@ -1,8 +1,16 @@
 //! Models of andon's rules, checked with [stateright].
 //!
-//! A model runs the functions that production runs; it holds no rule of its own. This first one is the
-//! gate: every interleaving of failures, successes, openings and resets by hand, cool-downs, pauses and
-//! resumes over two services. The epoch and version are compared, never shown, so states are kept in a
-//! form in which only their order matters, and the space is finite without a bound on depth.
+//! A model runs the functions that production runs; it holds no rule of its own. `andon-model check`
+//! runs every configuration of every model, `andon-model replay` walks a counter-example, and
+//! `andon-model explore` shows a model in a browser.
 
+pub mod check;
 pub mod gate;
+pub mod trace;
+
+use check::Configuration;
+
+/// Every configuration of every model, the quickest first.
+pub fn configurations() -> Vec<Configuration> {
+    [gate::configurations()].into_iter().flatten().collect()
+}
