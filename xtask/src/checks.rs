@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{Failure, postgres};
+use crate::{Failure, postgres, trace};
 
 /// One step of `cargo xtask ci`, named as the command that runs it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,14 +13,17 @@ pub(crate) enum Step {
     /// The core must build without its default features.
     Core,
     Docs,
+    /// Every rule is carried by code, a model, a property test and an API test.
+    Trace,
     Deny,
     Test,
 }
 
 impl Step {
     /// In the order in which they run: the quickest answer first.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Fmt,
+        Self::Trace,
         Self::Clippy,
         Self::Core,
         Self::Docs,
@@ -41,6 +44,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Core => "core",
             Self::Docs => "docs",
+            Self::Trace => "trace",
             Self::Deny => "deny",
             Self::Test => "test",
         }
@@ -54,6 +58,7 @@ impl Step {
             )),
             Self::Core => run(cargo("check -p andon --no-default-features".split(' '))),
             Self::Docs => docs(),
+            Self::Trace => trace::check(),
             Self::Deny => deny(["bans", "licenses", "sources"]),
             Self::Test => test(&[]),
         }
@@ -204,7 +209,7 @@ fn run(mut command: Command) -> Result<(), Failure> {
     }
 }
 
-const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(crate) const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// A version, so that a new release of the tool cannot break a build that passed yesterday.
 /// Unoptimised: building it quickly matters more than the second that a check takes.

@@ -1,7 +1,8 @@
 //! andon's development commands, called as `cargo xtask …`.
 //!
-//! This file reads the command line; `checks` holds what CI runs and `postgres` the throw-away
-//! server that the tests use. There are no dependencies, so that a fresh clone starts at once.
+//! This file reads the command line; `checks` holds what CI runs, `trace` the table of what carries
+//! each rule, and `postgres` the throw-away server that the tests use. There are no dependencies, so
+//! that a fresh clone starts at once.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -10,6 +11,7 @@
 
 mod checks;
 mod postgres;
+mod trace;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Task::Postgres => postgres::serve(),
         Task::Ci { steps } => checks::all(steps),
         Task::Step(step) => step.run(),
+        Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
     };
     match outcome {
@@ -58,6 +61,8 @@ enum Task {
     },
     /// One of CI's steps alone.
     Step(Step),
+    /// The table of rules, written and not only compared.
+    WriteTrace,
     Advisories,
 }
 
@@ -93,6 +98,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
         ("ci", ["--without-test"]) => Ok(Task::Ci {
             steps: Step::WITHOUT_TEST,
         }),
+        ("trace", ["--write"]) => Ok(Task::WriteTrace),
         ("postgres", []) => Ok(Task::Postgres),
         ("advisories", []) => Ok(Task::Advisories),
         (name, rest) => match (Step::named(name), rest) {
@@ -127,6 +133,8 @@ usage: cargo xtask COMMAND
   clippy               lints, warnings refused
   core                 the core alone, without its default features
   docs                 rustdoc, warnings refused
+  trace [--write]      the table of what carries each rule: without holes, and as in docs/rules.md;
+                       --write writes it there
   deny                 licences, bans and sources of the dependencies (works offline; known
                        vulnerabilities need a database: see `advisories`)
 
@@ -192,6 +200,7 @@ mod tests {
         {
             assert!(USAGE.contains(&format!("\n  {name} ")), "{name}");
         }
+        assert_eq!(parsed("trace --write"), Ok(Task::WriteTrace));
         refused("deny --all", "`deny` does not know `--all`");
     }
 
