@@ -110,7 +110,6 @@ fn lines(text: &str) -> Vec<Line> {
                 Literal::String => within = Within::String,
             },
             Within::LineComment if c == '\n' => within = Within::Code,
-            Within::LineComment => line.comment.push(c),
             Within::BlockComment(open) if rest.starts_with("/*") => {
                 within = Within::BlockComment(open + 1);
                 taken = 2;
@@ -122,7 +121,7 @@ fn lines(text: &str) -> Vec<Line> {
                 };
                 taken = 2;
             }
-            Within::BlockComment(_) => line.comment.push(c),
+            Within::LineComment | Within::BlockComment(_) => line.comment.push(c),
             Within::String if c == '\\' => {
                 let escaped = rest.get(1..).and_then(|rest| rest.chars().next());
                 // A line that is continued is one text: its indentation goes.
