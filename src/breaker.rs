@@ -357,8 +357,10 @@ pub struct BreakerRecord {
     pub standing: Standing,
     /// When, at which version and why it opened; none iff CLOSED. Its version keys notifications
     /// (R14).
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub opening: Option<Pause>,
     /// When it last opened: later than the opening after a re-opening (R14, R15); none iff CLOSED.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub opened_at: Option<Timestamp>,
 }
 

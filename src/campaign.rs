@@ -163,6 +163,7 @@ pub struct Mark {
     /// The first pause in that epoch (R5).
     pub pause: Pause,
     /// The latest repeated pause in that epoch (R5).
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub again: Option<Pause>,
 }
 
@@ -464,6 +465,7 @@ pub struct CampaignRecord {
     /// Stored as `open_ended`.
     pub intake: Intake,
     /// The pause of the campaign itself, current or void.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub mark: Option<Mark>,
 }
 

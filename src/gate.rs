@@ -84,6 +84,13 @@ impl TryFrom<GateRecord> for Gate {
     /// Reads the rows, and refuses what cannot be: I1 is checked here, after reading, as the database
     /// checks it before writing.
     fn try_from(record: GateRecord) -> Result<Self, Corrupt> {
+        if record.queue.pause.is_none() && record.queue.again.is_some() {
+            // R30: one of the two is wrong, and ACTIVE is not to be guessed.
+            return Err(Corrupt::new(
+                "queue",
+                "it was paused again, yet never paused",
+            ));
+        }
         let queue = AnyQueue::from(record.queue);
         let mut breakers = BTreeMap::new();
         for row in record.breakers {

@@ -317,10 +317,10 @@ macro_rules! counter {
             /// [`Refusal::Exhausted`] at the largest value: a command that would overflow a counter
             /// is refused, never wrapped.
             pub const fn next(self) -> Result<Self, Refusal> {
-                if self.0 == COUNTER_MAX {
-                    return Err(Refusal::Exhausted { counter: $what });
+                match self.0.checked_add(1) {
+                    Some(next) if next <= COUNTER_MAX => Ok(Self(next)),
+                    Some(_) | None => Err(Refusal::Exhausted { counter: $what }),
                 }
-                Ok(Self(self.0 + 1))
             }
         }
 

@@ -390,6 +390,7 @@ pub struct JobRecord {
     /// What is stored: never PAUSED.
     pub stage: JobStage,
     /// The pause of the job itself, current or void.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub mark: Option<Mark>,
     /// Claims that count so far; +1 at each claim.
     pub attempt: u32,
@@ -403,6 +404,7 @@ pub struct JobRecord {
     pub token: Token,
     /// The session of the latest lease: always while PROCESSING; while PENDING if that lease was
     /// swept and its token is still good; while CANCELLED if the lease has not ended.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub session: Option<SessionId>,
 }
 

@@ -50,6 +50,19 @@
 //! ```
 
 #![no_std]
+// No panic is reachable from a public function; the fuzz targets look for one all the same.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -69,6 +82,8 @@ pub mod permit;
 pub mod queue;
 pub mod refusal;
 pub mod session;
+#[cfg(feature = "serde")]
+mod stored;
 pub mod time;
 pub mod work;
 

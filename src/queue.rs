@@ -155,13 +155,16 @@ pub struct QueueRecord {
     /// See [`Queue::last_seen`].
     pub last_seen: Timestamp,
     /// The first pause that holds; none iff ACTIVE.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub pause: Option<Pause>,
     /// The latest repeated pause (R5); only while PAUSED.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub again: Option<Pause>,
 }
 
 impl From<QueueRecord> for AnyQueue {
-    /// Total: a record says ACTIVE by having no pause, and then a repeated pause means nothing.
+    /// Total: a record says ACTIVE by having no pause, and then a repeated pause means nothing. Where a
+    /// whole gate is read, such a record is refused (R30).
     fn from(r: QueueRecord) -> Self {
         let QueueRecord {
             epoch,

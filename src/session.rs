@@ -21,6 +21,7 @@ pub struct Session {
     /// When it expires unless a heartbeat comes.
     pub expires_at: Timestamp,
     /// When it was swept or deregistered, if it was.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub ended_at: Option<Timestamp>,
 }
 
