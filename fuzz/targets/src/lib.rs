@@ -1,0 +1,24 @@
+//! The bodies of andon's fuzz targets: one plain function of bytes for each.
+//!
+//! A target calls the functions that production calls, and panics when a rule does not hold: that is
+//! what a fuzzer looks for. `fuzz/` runs them under cargo-fuzz, and `tests/corpus.rs` on a stable
+//! toolchain over the inputs kept in `fuzz/corpus`.
+#![allow(
+    clippy::panic,
+    reason = "a fuzz target tells what it finds by a panic; the product is never built from this package"
+)]
+
+pub mod bytes;
+pub mod journal;
+pub mod line;
+pub mod rows;
+
+/// A fuzz target: its name, which is also its corpus's, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target that this build has.
+pub const TARGETS: &[Target] = &[
+    ("line", line::run),
+    ("rows", rows::run),
+    ("journal", journal::run),
+];
