@@ -16,8 +16,9 @@ use crate::time::Timestamp;
 use crate::work::{Attempt, Ended, Ending, Freshness, Recorded, StepRecording, Work};
 
 impl Line {
-    /// R26. A lease whose session is dead is swept first: that session does not come back to life, even
-    /// if the clock steps back (I17).
+    /// R26. The dead session of a lease that a cancelled job still had is ended: it does not come back to
+    /// life, even if the clock steps back (I17). What else it holds is left to a sweep, which looks at
+    /// the campaign as the retry leaves it (R27).
     pub(super) fn retry(
         &mut self,
         gate: &Gate,
@@ -28,8 +29,8 @@ impl Line {
         let (job, campaign, _) = self.load_job(id)?;
         let holder = job.holder().and_then(|held| self.sessions.get(&held));
         let decision = job.decide_retry(gate, &campaign, holder, by, now)?;
-        if let Some(dead) = holder.map(|holder| holder.id) {
-            self.sweep_session(dead, now);
+        if let Some(dead) = holder.map(|holder| holder.end(now)) {
+            self.sessions.insert(dead.id, dead);
         }
         Ok(Outcome::Retried(self.take(decision)))
     }
