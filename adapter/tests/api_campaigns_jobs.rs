@@ -138,6 +138,7 @@ on_each_store! {
         server.audited().await;
     }
 
+    /// R4, I3, I4, I13: the campaign is PAUSED, and so is each of its jobs, with a cause.
     async fn r4_pausing_a_job_pauses_its_campaign_and_no_other(server: &Server) {
         let (first, other) = (server.started(2).await, server.started(2).await);
         let jobs = server.get(&format!("/jobs?campaign_id={first}")).await;

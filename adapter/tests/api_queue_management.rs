@@ -44,7 +44,8 @@ async fn status_of(server: &Server, campaign: &str) -> String {
 }
 
 on_every_store! {
-    /// R1 to R3, R8, R9, R12, R20, R21, R23: the whole story, from the first error to the resume.
+    /// R1 to R3, R8, R9, R12, R20, R21, R23, I2, I6: the whole story, from the first error to the resume.
+    /// I15: in the end the journal folds to what is stored.
     async fn r1_r2_r3_a_service_error_stops_the_line_and_only_a_person_starts_it(server: &Server) {
         let (one, two) = (server.started("one", 3).await, server.started("two", 2).await);
         let worker = server.worker().await;
@@ -165,6 +166,7 @@ on_every_store! {
         assert_eq!(server.status().await["queue_paused"], false);
     }
 
+    /// R8, R15, I5: after its cool-down a breaker is HALF_OPEN; that, and a success, resume nothing.
     async fn r8_every_blocker_is_named_in_alphabetical_order_and_half_open_blocks(server: &Server) {
         for service in ["openai", "apollo"] {
             server.open(service).await;
@@ -264,6 +266,7 @@ on_every_store! {
         assert_eq!(server.status().await["queue_paused"], false);
     }
 
+    /// R5, I20: what is held stays OPEN.
     async fn r5_a_second_pause_succeeds_saying_so_and_moves_the_version(server: &Server) {
         let first = server.post_json(&format!("{QM}/pause-queue"), json!({"reason": "first"})).await;
         assert_eq!(first.data()["already_paused"], false);

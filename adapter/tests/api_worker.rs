@@ -163,6 +163,7 @@ on_each_store! {
         assert_eq!(server.claim_one(&worker).await.all["payload"], "later");
     }
 
+    /// R23, I19: no lease is taken, and no result dropped.
     async fn r23_a_result_of_work_in_flight_is_kept_during_a_pause(server: &Server) {
         let campaign = server.started(2).await;
         let worker = server.worker("w").await;
@@ -499,7 +500,7 @@ on_each_store! {
         server.rows("andon_queue WHERE state = 'ACTIVE'", 1).await;
     }
 
-    /// Q11: a cancel while the job runs; the late result is kept, the late failure still counts.
+    /// Q11, I10: a cancel while the job runs; the late result is kept, the late failure still counts.
     async fn case_q11_a_cancel_stands_against_work_in_flight(server: &Server) {
         let campaign = server.started(3).await;
         let worker = server.worker("w").await;
@@ -544,7 +545,7 @@ on_each_store! {
         server.rows("andon_attempts WHERE ended_at IS NULL", 0).await;
     }
 
-    /// B5: a failure of a call that began before the reset is stale, says so, and gives its attempt back.
+    /// B5, I18: a failure of a call that began before the reset is stale, says so, and gives its attempt back.
     async fn case_b5_a_failure_from_before_a_reset_is_answered_stale(server: &Server) {
         server.started(2).await;
         let worker = server.worker("w").await;
@@ -570,7 +571,7 @@ on_each_store! {
         server.audited().await;
     }
 
-    /// B7: six failures at once: one opens, five are tallied with their attempts given back.
+    /// B7, R14: six failures at once: one opens, five are tallied with their attempts given back.
     async fn case_b7_of_many_failures_at_once_one_opens_the_breaker(server: &Server) {
         server.started(6).await;
         let version = server.version().await;
@@ -594,7 +595,7 @@ on_each_store! {
         server.audited().await;
     }
 
-    /// B8: a success of a call that began before the opening closes nothing.
+    /// B8, I18: a success of a call that began before the opening closes nothing.
     async fn case_b8_a_success_from_before_the_opening_closes_nothing(server: &Server) {
         let campaign = server.started(2).await;
         let worker = server.worker("w").await;

@@ -91,6 +91,7 @@ fn check(report: &Value, service: &str) {
     assert!(report["audit"]["entries"].as_u64().unwrap() > CAMPAIGNS * 3);
 }
 
+/// L1: the line that stopped is reset and resumed, and then every job of it becomes final.
 #[test]
 fn the_demo_runs_to_the_end_on_sqlite_and_its_report_adds_up() {
     let report = report(&demo(&[]).output().unwrap());

@@ -300,6 +300,7 @@ async fn r4_a_paused_job_pauses_its_campaign_and_no_other(line: Line) {
     assert_eq!(status_of(&one).await, "RUNNING");
 }
 
+/// R7, R8, R12, I5, I6: of a reset and a resume, only the resume sets anything going.
 async fn r7_r8_r12_reset_changes_nothing_else_and_only_resume_resumes(line: Line) {
     line.running("one", 3).await;
     for service in SERVICES {
