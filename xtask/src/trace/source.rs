@@ -16,6 +16,8 @@ pub(super) struct Place {
     /// The property's name, where the rule is cited by one.
     property: Option<String>,
     pub(super) strength: Strength,
+    /// Whether a function cites it, and not a type, a constant or the file.
+    pub(super) is_function: bool,
     /// Whether it stands in the unit tests of a file of code.
     pub(super) in_unit_tests: bool,
 }
@@ -351,6 +353,7 @@ impl<'a> Reader<'a> {
             } else {
                 strength
             },
+            is_function: self.named().is_some_and(|item| item.kind == Kind::Function),
             in_unit_tests: self.is_test_only(),
         };
         self.found
@@ -397,10 +400,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The innermost item that has a name.
-    fn item(&self) -> String {
+    fn named(&self) -> Option<&Item> {
         let mut items = self.open.iter().rev();
-        let named = items.find(|item| item.kind != Kind::Module && !item.name.is_empty());
-        named.map(|item| item.name.clone()).unwrap_or_default()
+        items.find(|item| item.kind != Kind::Module && !item.name.is_empty())
+    }
+
+    fn item(&self) -> String {
+        self.named()
+            .map(|item| item.name.clone())
+            .unwrap_or_default()
     }
 
     fn implementation(&self) -> Option<&str> {
