@@ -163,7 +163,7 @@ under which it did, checked in every one of those states (of the campaign's jobs
 command without an arrow was refused or changed nothing there.
 
 *Service error*, *complete* and the like end a job's lease. Its token is good until such an end, also when its
-worker was swept (R24). A *retry*, like everything else, resumes nothing.
+worker was swept (R24).
 
 A test fails when this file is not current; `ANDON_WRITE_DIAGRAMS=1 cargo test --test diagrams` writes it.
 ";
