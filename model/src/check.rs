@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -39,6 +40,17 @@ pub struct Configuration {
 /// Walks a counter-example in one model.
 type Replay = Box<dyn Fn(&Trace) -> Result<Vec<String>, trace::Error> + Send + Sync>;
 
+/// How a configuration's model is made, when it is used.
+pub struct Making<M> {
+    /// The model that is checked.
+    pub checked: Box<dyn Fn() -> M + Send + Sync>,
+    /// The model that tells counter-examples: the same without symmetry, so that a thing keeps its name.
+    pub told: Box<dyn Fn() -> M + Send + Sync>,
+    /// After a check: what acts can come to, and whether it came. A model in which an answer never comes
+    /// shows too little.
+    pub outcomes: fn(&M) -> Vec<(String, Verdict)>,
+}
+
 impl Configuration {
     /// A configuration of a model. The model's [`Model::format_step`] says what a step does, as a
     /// sentence for people.
@@ -54,16 +66,39 @@ impl Configuration {
         M::State: Clone + Debug + Eq + Hash + Send + Sync,
         M::Action: Clone + Debug + PartialEq + Send + Sync,
     {
-        let (replayed, explored) = (model.clone(), model.clone());
+        let told = model.clone();
+        let making = Making {
+            checked: Box::new(move || model.clone()),
+            told: Box::new(move || told.clone()),
+            outcomes: |_| Vec::new(),
+        };
+        Self::made(name, about, size, states, making)
+    }
+
+    /// As [`Configuration::new`], of a model that is made when it is used.
+    pub fn made<M>(
+        name: &'static str,
+        about: &'static str,
+        size: Size,
+        states: usize,
+        making: Making<M>,
+    ) -> Self
+    where
+        M: Model + Clone + Send + Sync + 'static,
+        M::State: Clone + Debug + Eq + Hash + Send + Sync,
+        M::Action: Clone + Debug + PartialEq + Send + Sync,
+    {
+        let making = Arc::new(making);
+        let (replayed, explored) = (Arc::clone(&making), Arc::clone(&making));
         Self {
             name,
             about,
             size,
             states,
-            run: Box::new(move |threads| run(name, &model, states, threads)),
-            replay: Box::new(move |trace| trace::replay(&replayed, trace)),
+            run: Box::new(move |threads| run(name, &making, states, threads)),
+            replay: Box::new(move |trace| trace::replay(&(replayed.told)(), trace)),
             explore: Box::new(move |address| {
-                explored.clone().checker().serve(address);
+                (explored.told)().checker().serve(address);
             }),
         }
     }
@@ -124,8 +159,8 @@ pub struct Report {
     pub time: Duration,
     /// The process's peak resident memory meanwhile, in MiB; none where the system does not tell.
     pub memory: Option<u64>,
-    /// What became of each property, by name.
-    pub properties: Vec<(&'static str, Verdict)>,
+    /// What became of each property and outcome, by name.
+    pub properties: Vec<(String, Verdict)>,
 }
 
 impl Report {
@@ -198,12 +233,13 @@ fn per_second(states: usize, time: Duration) -> f64 {
     states as f64 / time.as_secs_f64().max(1e-9)
 }
 
-fn run<M>(name: &'static str, model: &M, expected_states: usize, threads: usize) -> Report
+fn run<M>(name: &'static str, making: &Making<M>, expected_states: usize, threads: usize) -> Report
 where
     M: Model + Clone + Send + Sync + 'static,
     M::State: Clone + Debug + Eq + Hash + Send + Sync,
     M::Action: Clone + Debug + PartialEq + Send + Sync,
 {
+    let model = (making.checked)();
     let begun = Instant::now();
     reset_peak_memory();
     let mut progress = Progress::new(name, expected_states);
@@ -217,23 +253,22 @@ where
     progress.bar.finish_and_clear();
     let (time, memory) = (begun.elapsed(), peak_memory());
     let found = checker.discoveries();
-    let properties = model
-        .properties()
-        .iter()
-        .map(|property| {
-            let verdict = match (&property.expectation, found.get(property.name)) {
-                (Expectation::Sometimes, Some(_)) => Verdict::Reached,
-                (Expectation::Sometimes, None) => Verdict::NeverReached,
-                (Expectation::Always | Expectation::Eventually, None) => Verdict::Held,
-                (Expectation::Always | Expectation::Eventually, Some(path)) => {
-                    let shortest = trace::shortest(model, property);
-                    let actions = shortest.unwrap_or_else(|| path.clone().into_actions());
-                    Verdict::Violated(Trace::tell(model, name, property.name, &actions))
-                }
-            };
-            (property.name, verdict)
-        })
-        .collect();
+    let judged = model.properties().into_iter().map(|property| {
+        let is_found = found.contains_key(property.name);
+        let verdict = match (&property.expectation, is_found) {
+            (Expectation::Sometimes, true) => Verdict::Reached,
+            (Expectation::Sometimes, false) => Verdict::NeverReached,
+            (Expectation::Always | Expectation::Eventually, false) => Verdict::Held,
+            (Expectation::Always | Expectation::Eventually, true) => {
+                let told = (making.told)();
+                let way = trace::shortest(&told, &property).unwrap_or_default();
+                Verdict::Violated(Trace::tell(&told, name, property.name, &way))
+            }
+        };
+        (property.name.to_owned(), verdict)
+    });
+    let mut properties: Vec<(String, Verdict)> = judged.collect();
+    properties.extend((making.outcomes)(&model));
     Report {
         name,
         states: checker.unique_state_count(),

@@ -6,11 +6,21 @@
 
 pub mod check;
 pub mod gate;
+pub mod line;
 pub mod trace;
+pub mod transactions;
+pub mod workers;
 
 use check::Configuration;
 
 /// Every configuration of every model, the quickest first.
 pub fn configurations() -> Vec<Configuration> {
-    [gate::configurations()].into_iter().flatten().collect()
+    [
+        gate::configurations(),
+        line::configurations(),
+        workers::configurations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
