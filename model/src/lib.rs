@@ -18,6 +18,7 @@ pub fn configurations() -> Vec<Configuration> {
     [
         gate::configurations(),
         line::configurations(),
+        transactions::configurations(),
         workers::configurations(),
     ]
     .into_iter()

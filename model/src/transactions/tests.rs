@@ -1,0 +1,132 @@
+use stateright::Checker;
+
+use super::*;
+
+/// Every configuration, in the shape that is right for it.
+#[test]
+fn i16_and_the_other_rules_hold_in_every_interleaving() {
+    let configurations = configurations();
+    assert_eq!(configurations.len(), Scenario::ALL.len());
+    for configuration in configurations {
+        let report = configuration.check(1);
+        assert!(report.is_right(), "{report}");
+    }
+}
+
+/// The three repairs break nothing elsewhere.
+#[test]
+fn i16_and_the_other_rules_hold_in_every_scenario_with_the_repairs() {
+    for scenario in Scenario::ALL {
+        let model = scenario.model(Shape::Repaired).unwrap();
+        let checker = model.checker().spawn_bfs().join();
+        checker.assert_properties();
+    }
+}
+
+#[track_caller]
+fn check(shape: Shape) {
+    let mut is_any = false;
+    for wrong in WRONG.iter().filter(|wrong| wrong.shape == shape) {
+        is_any = true;
+        let trace = wrong.counter_example().unwrap_or_else(|| {
+            panic!("{wrong:?}: the model does not find it");
+        });
+        assert_eq!(trace.steps.len(), wrong.steps, "{:#?}", trace.sentences);
+    }
+    assert!(is_any, "{shape:?} is in no table");
+}
+
+#[test]
+fn i16_without_a_lock_a_claim_commits_after_a_pause_has_returned() {
+    check(Shape::NoLock);
+}
+
+#[test]
+fn i16_a_lock_inside_the_claims_statement_comes_too_late() {
+    check(Shape::LockInsideClaim);
+}
+
+#[test]
+fn i16_a_share_of_the_queues_row_misses_a_campaigns_pause() {
+    check(Shape::QueueRowOnly);
+    // It does see a pause of the queue, since that row is read afresh: which makes it so tempting.
+    let model = Scenario::ClaimPauseQueue
+        .model(Shape::QueueRowOnly)
+        .unwrap();
+    model.checker().spawn_bfs().join().assert_properties();
+}
+
+#[test]
+fn i16_a_gate_that_is_read_before_its_lock_is_an_old_one() {
+    check(Shape::GateReadFirst);
+}
+
+#[test]
+fn i16_locks_in_another_order_deadlock() {
+    check(Shape::LocksSwapped);
+}
+
+#[test]
+fn r27_two_last_endings_that_do_not_lock_the_campaign_leave_it_unsettled() {
+    check(Shape::SettleUnlocked);
+}
+
+#[test]
+fn i9_i10_a_claim_that_does_not_lock_its_job_gives_one_token_twice() {
+    check(Shape::ClaimUnlocked);
+}
+
+#[test]
+fn r28_jobs_are_added_to_a_campaign_that_was_closed_meanwhile() {
+    check(Shape::EnqueueUnlocked);
+}
+
+/// What the model has found of the store as it is shipped.
+#[test]
+fn r21_r24_r26_three_interleavings_break_what_is_shipped() {
+    check(Shape::Shipped);
+}
+
+#[track_caller]
+fn told(shape: Shape, scenario: Scenario, property: &str, sentences: &[&str]) {
+    let wrong = WRONG
+        .iter()
+        .find(|wrong| (wrong.shape, wrong.scenario, wrong.property) == (shape, scenario, property));
+    let trace = wrong.unwrap().counter_example().unwrap();
+    assert_eq!(trace.sentences, sentences);
+}
+
+#[test]
+fn a_counter_example_reads_as_numbered_sentences() {
+    told(
+        Shape::LocksSwapped,
+        Scenario::StartPauseCampaign,
+        "no deadlock",
+        &[
+            "1. start takes the shared lock",
+            "2. pause campaign locks the campaign",
+            "3. start asks for the campaign's row, and waits for pause campaign",
+            "4. pause campaign asks for the exclusive lock, and waits for start",
+        ],
+    );
+    told(
+        Shape::LockInsideClaim,
+        Scenario::ClaimPauseQueue,
+        "I16",
+        &[
+            "1. claim reads the session",
+            "2. pause queue takes the exclusive lock",
+            "3. claim begins the statement that claims, with its snapshot, asks for the shared lock \
+             in it, and waits for pause queue",
+            "4. pause queue reads the gate",
+            "5. pause queue writes the gate",
+            "6. pause queue locks the journal and appends to it",
+            "7. pause queue commits: the line is PAUSED",
+            "8. claim takes the shared lock, reads gate, campaigns and jobs as of when its \
+             statement began",
+            "9. claim writes the job",
+            "10. pause queue returns to its caller",
+            "11. claim commits: the job is claimed",
+        ],
+    );
+}
