@@ -1,5 +1,6 @@
 //! What CI runs, step by step; each step is a command of its own too.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -196,11 +197,13 @@ fn cargo<'a>(arguments: impl IntoIterator<Item = impl Into<String> + 'a>) -> Com
 }
 
 /// Runs a command to its end. A failure names the command as one would type it.
-fn run(mut command: Command) -> Result<(), Failure> {
+pub(crate) fn run(mut command: Command) -> Result<(), Failure> {
+    let program = Path::new(command.get_program()).file_name();
+    let program = program.unwrap_or_default().to_string_lossy();
     let arguments = command
         .get_args()
         .map(|argument| argument.to_string_lossy());
-    let shown = format!("cargo {}", arguments.collect::<Vec<_>>().join(" "));
+    let shown = format!("{program} {}", arguments.collect::<Vec<_>>().join(" "));
     eprintln!("$ {shown}");
     match command.status() {
         Ok(status) if status.success() => Ok(()),

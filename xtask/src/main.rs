@@ -10,6 +10,7 @@
 )]
 
 mod checks;
+mod fuzz;
 mod postgres;
 mod trace;
 
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Task::Step(step) => step.run(),
         Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
+        Task::Fuzz(fuzz) => fuzz.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +66,7 @@ enum Task {
     /// The table of rules, written and not only compared.
     WriteTrace,
     Advisories,
+    Fuzz(fuzz::Fuzz),
 }
 
 /// Why a command did not do its work: a sentence, since only a person reads it.
@@ -101,6 +104,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
         ("trace", ["--write"]) => Ok(Task::WriteTrace),
         ("postgres", []) => Ok(Task::Postgres),
         ("advisories", []) => Ok(Task::Advisories),
+        ("fuzz", arguments) => fuzz::parse(arguments).map(Task::Fuzz),
         (name, rest) => match (Step::named(name), rest) {
             (Some(step), []) => Ok(Task::Step(step)),
             (None, _) if !COMMANDS_OF_THEIR_OWN.contains(&name) => {
@@ -115,7 +119,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 3] = ["ci", "postgres", "advisories"];
+const COMMANDS_OF_THEIR_OWN: [&str; 4] = ["ci", "postgres", "advisories", "fuzz"];
 
 /// As clap and most tools have it: 2 is a command line that was not understood.
 const EXIT_USAGE: u8 = 2;
@@ -138,6 +142,9 @@ usage: cargo xtask COMMAND
   deny                 licences, bans and sources of the dependencies (works offline; known
                        vulnerabilities need a database: see `advisories`)
 
+  fuzz [TARGET] [--seconds N]
+                       look for inputs that break a rule, for 60 s or N s in each of the targets
+                       line, rows, journal, api, events; needs a nightly toolchain and cargo-fuzz
   advisories           dependencies with known vulnerabilities; fetches the advisory database
 
 `test` uses the PostgreSQL that DATABASE_URL names, where that is set. Otherwise it starts a

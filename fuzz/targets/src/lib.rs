@@ -13,6 +13,13 @@ pub mod journal;
 pub mod line;
 pub mod rows;
 
+#[cfg(feature = "adapter")]
+pub mod api;
+#[cfg(feature = "adapter")]
+pub mod events;
+#[cfg(feature = "adapter")]
+mod server;
+
 /// A fuzz target: its name, which is also its corpus's, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -21,4 +28,8 @@ pub const TARGETS: &[Target] = &[
     ("line", line::run),
     ("rows", rows::run),
     ("journal", journal::run),
+    #[cfg(feature = "adapter")]
+    ("api", api::run),
+    #[cfg(feature = "adapter")]
+    ("events", events::run),
 ];

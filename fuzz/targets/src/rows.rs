@@ -79,8 +79,12 @@ fn says_no_more(input: &Value, written: &Value) -> Result<(), String> {
     match (input, written) {
         (Value::Object(said), Value::Object(fields)) => {
             for (name, value) in fields {
-                let field = match said.get(name) {
-                    Some(said) => says_no_more(said, value),
+                // The keys of a map may be UUIDs.
+                let mut names = said
+                    .iter()
+                    .filter(|(said, _)| said.eq_ignore_ascii_case(name));
+                let field = match names.next() {
+                    Some((_, said)) => says_no_more(said, value),
                     // Absent is none where none stops or starts nothing; all else is said, if as null.
                     None if value.is_null() && OPTIONAL.contains(&name.as_str()) => Ok(()),
                     None => made_up(),
@@ -90,6 +94,8 @@ fn says_no_more(input: &Value, written: &Value) -> Result<(), String> {
             Ok(())
         }
         (Value::Array(said), Value::Array(items)) if said.len() == items.len() => {
+            // A gate has its breakers in order, its rows need not be.
+            let (said, items) = (by_service(said), by_service(items));
             for (place, (said, item)) in said.iter().zip(items).enumerate() {
                 says_no_more(said, item).map_err(|inner| format!("[{place}]{inner}"))?;
             }
@@ -113,6 +119,12 @@ fn says_no_more(input: &Value, written: &Value) -> Result<(), String> {
         (said, value) if said == value => Ok(()),
         _ => made_up(),
     }
+}
+
+fn by_service(rows: &[Value]) -> Vec<&Value> {
+    let mut rows: Vec<&Value> = rows.iter().collect();
+    rows.sort_by_key(|row| row.get("service").and_then(Value::as_str));
+    rows
 }
 
 /// What may be left out: why, by whose fault, for which service, and a setting that is off by default.

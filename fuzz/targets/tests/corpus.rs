@@ -14,10 +14,7 @@ use std::time::{Duration, Instant};
 use andon_fuzz::TARGETS;
 
 /// For how long one target's inputs are mutated at most, however slow the computer is.
-const TIME_MAX: Duration = Duration::from_secs(12);
-
-/// How many mutations are made of one target's inputs at most.
-const MUTATIONS_MAX: u32 = 2_000;
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus")
@@ -91,7 +88,8 @@ fn passes(target: fn(&[u8]), input: &[u8], what: &str) {
     assert!(passed, "{what}: {}", input.escape_ascii());
 }
 
-fn kept_and_mutated(name: &str) {
+/// A target over what is kept for it, and over so many mutations of that.
+fn kept_and_mutated(name: &str, mutations: u32) {
     let (_, target) = *TARGETS
         .iter()
         .find(|(target, _)| *target == name)
@@ -103,7 +101,7 @@ fn kept_and_mutated(name: &str) {
     }
     let started = Instant::now();
     let mut dice = Dice(0x5eed_0fa1_1ce0_0001);
-    for number in 0..MUTATIONS_MAX {
+    for number in 0..mutations {
         if started.elapsed() > TIME_MAX {
             break;
         }
@@ -116,15 +114,72 @@ fn kept_and_mutated(name: &str) {
 
 #[test]
 fn line_commands_keep_every_invariant() {
-    kept_and_mutated("line");
+    kept_and_mutated("line", 500);
 }
 
 #[test]
 fn r30_stored_rows_are_refused_or_read_as_they_were_written() {
-    kept_and_mutated("rows");
+    kept_and_mutated("rows", 1_000);
 }
 
 #[test]
 fn r32_a_journal_is_imported_without_a_panic_and_folds_to_its_line() {
-    kept_and_mutated("journal");
+    kept_and_mutated("journal", 300);
+}
+
+/// What is not in an input is hardly found by mutations of it.
+#[cfg(feature = "adapter")]
+#[test]
+fn every_route_stands_in_an_input_of_the_api_target() {
+    let asked: Vec<String> = inputs("api")
+        .iter()
+        .flat_map(|(_, input)| {
+            let text = String::from_utf8_lossy(input).into_owned();
+            text.lines().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let document = serde_json::to_value(andon_adapter::api::document());
+    let document = document.unwrap_or_else(|error| panic!("{error}"));
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let mut missing = Vec::new();
+    for (path, methods) in paths {
+        for method in methods
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name)
+        {
+            let is_asked = |line: &String| {
+                let (sent, target) = line.split_once(' ').unwrap_or_default();
+                sent.eq_ignore_ascii_case(method) && is_of_route(target, path)
+            };
+            if !asked.iter().any(is_asked) {
+                missing.push(format!("{method} {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no input asks for {missing:?}");
+}
+
+/// Whether a request's target is a path of the route.
+#[cfg(feature = "adapter")]
+fn is_of_route(target: &str, route: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    let (said, parts) = (path.split('/'), route.split('/'));
+    said.clone().count() == parts.clone().count()
+        && said
+            .zip(parts)
+            .all(|(said, part)| part.starts_with('{') || said == part)
+}
+
+#[cfg(feature = "adapter")]
+#[test]
+fn r7_no_request_but_resume_queue_resumes_and_errors_are_problems() {
+    kept_and_mutated("api", 150);
+}
+
+#[cfg(feature = "adapter")]
+#[test]
+fn r31_any_last_event_id_is_answered_and_no_event_is_left_out() {
+    kept_and_mutated("events", 300);
 }
