@@ -265,10 +265,13 @@ impl Commit<'_> {
     }
 
     /// Decides once more, from everything read at the instant before the commit. Which job a claim takes
-    /// depends on what others hold; whether it may is [`Rule::R21`].
+    /// depends on what others hold; whether it may is [`Rule::R21`]. A success that writes nothing counts as
+    /// accepted when it was read, before any failure that has overtaken it since (R1).
     fn is_serial(&self, names: &Names) -> bool {
-        if let Program::Claim(_) = self.program {
-            return true;
+        match self.program {
+            Program::Claim(_) => return true,
+            Program::Succeed(_) if self.before == self.after => return true,
+            _ => {}
         }
         let alone = Read::at_once(self.program, self.before)
             .ok()

@@ -6,7 +6,7 @@ use andon::gate::{CallOutcome, Marks, Report, Reporter, ResumeRequest};
 use andon::{
     AnyCampaign, AnyJob, Attempt, By, CallNumber, CampaignId, Ended, Ending, ErrorText, Event,
     Fingerprint, Gate, JobCounts, JobId, Priority, Refusal, RefusedCommand, Resume, ServiceName,
-    Session, SessionId, Timestamp, Token, Verdict, Work,
+    Session, SessionId, Timestamp, Token, Verdict, Version, Work,
 };
 
 use super::database::{Database, Mode, Writes};
@@ -36,6 +36,8 @@ pub enum Shape {
     ClaimUnlocked,
     /// Adding jobs does not lock the campaign.
     EnqueueUnlocked,
+    /// A success clears a count or closes a breaker without holding the gate.
+    SuccessUnlocked,
     /// As shipped, but for three points: cancelling a campaign takes the gate exclusively, a retry locks
     /// the session of a lease before campaign and job, and a claim shares its session's row.
     Repaired,
@@ -83,6 +85,8 @@ pub enum Program {
     Settle(CampaignId),
     /// A worker ends the lease under its first token (R22, R25).
     End(JobId, How),
+    /// A worker reports that a call succeeded (R13), under its first token.
+    Succeed(JobId),
     /// A job is cancelled (R26).
     CancelJob(JobId),
     /// A job is sent back (R26).
@@ -102,6 +106,8 @@ pub enum Statement {
     LockQueueRow(Mode),
     /// Reads queue and breakers.
     ReadGate,
+    /// Reads queue and breakers, to see whether a success may have to write there (R13).
+    LookAtGate,
     /// Reads the session.
     ReadSession,
     /// Reads the session of the job's lease, if there is one.
@@ -199,6 +205,7 @@ impl Program {
             Self::End(_, How::FailPermanent) => "failure",
             Self::End(_, How::FailService) => "service failure",
             Self::End(_, How::Release) => "release",
+            Self::Succeed(_) => "success",
             Self::CancelJob(_) => "cancel job",
             Self::Retry(_) => "retry",
             Self::Sweep(..) => "sweep",
@@ -211,6 +218,7 @@ impl Program {
         match self {
             Self::PauseJob(job)
             | Self::End(job, _)
+            | Self::Succeed(job)
             | Self::CancelJob(job)
             | Self::Retry(job)
             | Self::Sweep(_, job)
@@ -304,6 +312,13 @@ impl Program {
                 match how {
                     How::FailService => gate_change(reads),
                     How::Complete | How::FailPermanent | How::Release => reads.to_vec(),
+                }
+            }
+            Self::Succeed(_) => {
+                let reads = [S::ReadCampaign, S::LockJob, S::ReadGate, S::ReadAttempt];
+                match shape {
+                    Shape::SuccessUnlocked => reads.to_vec(),
+                    _ => [&[S::LookAtGate], exclusive, &reads].concat(),
                 }
             }
             Self::CancelJob(_) => job.to_vec(),
@@ -433,6 +448,8 @@ pub struct Read {
     pub session: Option<Session>,
     /// Whether the session held the job.
     pub is_held: bool,
+    /// Whether a success was seen to need no lock on the gate, and has none.
+    pub is_free: bool,
     /// The token's record.
     pub attempt: Option<Attempt>,
     /// Whether any campaign has a mark.
@@ -467,6 +484,7 @@ impl Read {
                 .unwrap_or_default(),
             session: holder.and_then(|id| database.sessions.get(&id).cloned()),
             is_held,
+            is_free: false,
             attempt: first_token(program.job())
                 .and_then(|key| database.attempts.get(&key).cloned()),
             jobs: job.map(|row| (row.id(), row.clone())).into_iter().collect(),
@@ -551,6 +569,8 @@ pub struct Names {
     pub operator: By,
     /// The one service.
     pub service: ServiceName,
+    /// The gate's version before the transactions: what permits have noted.
+    pub version: Version,
 }
 
 impl Program {
@@ -662,7 +682,7 @@ impl Program {
                 let decision = job.decide_sweep(gate, campaign, others, &dead, NOW);
                 Ok(swept(read, take(&decision.map(drop), Outcome::Done)))
             }
-            Self::End(id, _) | Self::Deregister(_, id) => {
+            Self::End(id, _) | Self::Deregister(_, id) | Self::Succeed(id) => {
                 let work = Work {
                     gate,
                     campaign,
@@ -671,6 +691,7 @@ impl Program {
                     others,
                 };
                 match self {
+                    Self::Succeed(_) => success(&work, read, names),
                     Self::End(_, how) => end(&work, id, how, read, names),
                     _ => Ok(deregistered(
                         read,
@@ -714,6 +735,33 @@ fn failure(names: &Names, reporter: Reporter) -> Report {
         version: None,
         reporter,
     }
+}
+
+/// R13, R22. A success that was seen to be free, and no longer is, gives up: taking the gate only now would
+/// turn the order of locks around, so that the store decides afresh in a new transaction.
+fn success(work: &Work<'_>, read: &Read, names: &Names) -> Result<Decided, Refused> {
+    let report = Report {
+        service: names.service.clone(),
+        outcome: CallOutcome::Success,
+        version: Some(names.version),
+        reporter: Reporter::Call(work.job.id()),
+    };
+    let (_, token) = first_token(Some(work.job.id())).ok_or_else(|| missing("token"))?;
+    let call = CallNumber::new(1).map_err(|_| missing("call"))?;
+    let decision = work.decide_call_report(&By::SYSTEM, token, call, &report, NOW)?;
+    let writes = Writes::take(work.gate, [], [], &decision);
+    if read.is_free && !(writes.queue.is_none() && writes.breakers.is_empty()) {
+        return Err(Refused(
+            "the gate has changed since it was looked at".into(),
+        ));
+    }
+    Ok(Decided {
+        outcome: match writes.events.as_slice() {
+            [] => Outcome::Nothing,
+            [_, ..] => Outcome::Done,
+        },
+        writes,
+    })
 }
 
 fn of_verdict(verdict: Option<Verdict>) -> Outcome {

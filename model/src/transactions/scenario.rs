@@ -53,6 +53,12 @@ pub enum Scenario {
     ResetResumeReport,
     /// A sweep, the late ending of the lease, and a claim by another session.
     SweepEndClaim,
+    /// A job completes while it is paused.
+    EndPauseJob,
+    /// Two resumes of a paused line.
+    ResumeResume,
+    /// A success, and two failures that open a breaker of threshold 2.
+    SuccessFailures,
     /// A claim from a campaign that is cancelled.
     ClaimCancelCampaign,
     /// A cancelled job is sent back while its dead session is swept.
@@ -63,7 +69,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::ClaimPauseQueue,
         Self::ClaimPauseCampaign,
         Self::ClaimPauseJob,
@@ -81,6 +87,9 @@ impl Scenario {
         Self::RetrySettle,
         Self::ResetResumeReport,
         Self::SweepEndClaim,
+        Self::EndPauseJob,
+        Self::ResumeResume,
+        Self::SuccessFailures,
         Self::ClaimCancelCampaign,
         Self::RetrySweep,
         Self::ClaimDeregister,
@@ -110,6 +119,11 @@ impl Scenario {
             Self::SweepEndClaim => {
                 "a sweep, the late ending of the lease, and a claim by another session"
             }
+            Self::EndPauseJob => "a job completes while it is paused",
+            Self::ResumeResume => "two resumes of a paused line",
+            Self::SuccessFailures => {
+                "a success, and two failures that open a breaker of threshold 2"
+            }
             Self::ClaimCancelCampaign => "a claim from a campaign that is cancelled",
             Self::RetrySweep => "a cancelled job is sent back while its dead session is swept",
             Self::ClaimDeregister => "a claim for a session that is being deregistered",
@@ -122,6 +136,7 @@ impl Scenario {
         let names = Names {
             operator: operator()?,
             service: service()?,
+            version: line.gate().version(),
         };
         Some(Transactions::new(
             Database::of(&line),
@@ -162,6 +177,9 @@ impl Scenario {
             Self::RetrySettle => vec![P::Retry(JOB), P::End(JOB_2, How::Complete)],
             Self::ResetResumeReport => vec![P::Reset, P::Resume(None), P::Report],
             Self::SweepEndClaim => vec![P::Sweep(DEAD, JOB), P::End(JOB, How::Complete), claim],
+            Self::EndPauseJob => vec![P::End(JOB, How::Complete), P::PauseJob(JOB)],
+            Self::ResumeResume => vec![P::Resume(None), P::Resume(None)],
+            Self::SuccessFailures => vec![P::Succeed(JOB), P::Report, P::Report],
             Self::ClaimCancelCampaign => vec![claim, P::CancelCampaign(CAMPAIGN)],
             Self::RetrySweep => vec![P::Retry(JOB), P::Sweep(DEAD, JOB)],
             Self::ClaimDeregister => vec![claim, P::Deregister(ALIVE, JOB)],
@@ -170,7 +188,11 @@ impl Scenario {
 
     /// The line that it begins with, as the core makes it.
     fn line(self) -> Option<Line> {
-        let mut line = line()?;
+        let threshold = match self {
+            Self::SuccessFailures => 2,
+            _ => 1,
+        };
+        let mut line = line(threshold)?;
         match self {
             Self::ClaimPauseQueue | Self::ClaimPauseJob | Self::ClaimReport => {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
@@ -201,7 +223,15 @@ impl Scenario {
                 claim(&mut line, JOB, ALIVE)?;
                 claim(&mut line, JOB_2, ALIVE)?;
             }
-            Self::SameEnding => {
+            Self::EndPauseJob => {
+                running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
+                claim(&mut line, JOB, ALIVE)?;
+            }
+            Self::ResumeResume => {
+                running(&mut line, CAMPAIGN, &[JOB])?;
+                run(&mut line, Command::PauseQueue)?;
+            }
+            Self::SuccessFailures | Self::SameEnding => {
                 running(&mut line, CAMPAIGN, &[JOB])?;
                 claim(&mut line, JOB, ALIVE)?;
             }
@@ -269,9 +299,10 @@ fn run(line: &mut Line, command: Command) -> Option<()> {
 }
 
 /// One service, two sessions that are alive and one that has expired since.
-fn line() -> Option<Line> {
+fn line(threshold: u32) -> Option<Line> {
     let mut line = Line::new();
-    let services = [(service()?, BreakerSettings::default())].into();
+    let settings = BreakerSettings::new(threshold, None).ok()?;
+    let services = [(service()?, settings)].into();
     run(&mut line, Command::Configure { services })?;
     for (session, name, seconds) in [(ALIVE, "w1", 3600), (SECOND, "w2", 3600), (DEAD, "w3", 30)] {
         let register = Command::Register {
@@ -302,7 +333,7 @@ fn claim(line: &mut Line, job: JobId, session: SessionId) -> Option<()> {
 
 /// Every scenario in a shape that holds, with how many states it reaches: as shipped, but for the last
 /// three.
-const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 20] = [
+const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 23] = [
     (
         Scenario::ClaimPauseQueue,
         Shape::Shipped,
@@ -406,6 +437,24 @@ const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 20] = [
         1764,
     ),
     (
+        Scenario::EndPauseJob,
+        Shape::Shipped,
+        "transactions-end-pause-job",
+        188,
+    ),
+    (
+        Scenario::ResumeResume,
+        Shape::Shipped,
+        "transactions-resume-resume",
+        121,
+    ),
+    (
+        Scenario::SuccessFailures,
+        Shape::Shipped,
+        "transactions-success-failures",
+        1454,
+    ),
+    (
         Scenario::ClaimCancelCampaign,
         Shape::Repaired,
         "transactions-claim-cancel-campaign",
@@ -451,7 +500,7 @@ pub struct Wrong {
 }
 
 /// Wrong shapes, and what must be found of each. The last three are the shipped one.
-pub const WRONG: [Wrong; 20] = [
+pub const WRONG: [Wrong; 22] = [
     wrong(Shape::NoLock, Scenario::ClaimPauseQueue, "I16", 11),
     wrong(Shape::NoLock, Scenario::ClaimPauseCampaign, "I16", 13),
     wrong(Shape::NoLock, Scenario::StartPauseQueue, "I16", 11),
@@ -479,6 +528,8 @@ pub const WRONG: [Wrong; 20] = [
     wrong(Shape::ClaimUnlocked, Scenario::ClaimClaimPause, "I9", 14),
     wrong(Shape::ClaimUnlocked, Scenario::CancelJobClaim, "I10", 15),
     wrong(Shape::EnqueueUnlocked, Scenario::EnqueueClose, "R28", 10),
+    wrong(Shape::NoLock, Scenario::ResumeResume, "I12", 10),
+    wrong(Shape::SuccessUnlocked, Scenario::SuccessFailures, "I15", 15),
     wrong(Shape::Shipped, Scenario::ClaimCancelCampaign, "R21", 13),
     wrong(Shape::Shipped, Scenario::ClaimDeregister, "R21", 12),
     wrong(Shape::Shipped, Scenario::RetrySweep, "no deadlock", 9),

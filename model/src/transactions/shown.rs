@@ -34,6 +34,9 @@ pub(super) fn of(scenario: Scenario) -> Vec<Sometimes> {
         Scenario::RetrySettle => vec![FIRST_WAITS, SECOND_WAITS, IN_ORDER, REVERSED, SETTLES],
         Scenario::ResetResumeReport => RESET_RESUME.to_vec(),
         Scenario::SweepEndClaim => SWEEP_END.to_vec(),
+        Scenario::EndPauseJob => vec![FIRST_WAITS, SECOND_WAITS, COMPLETES_PAUSED, SECOND_REFUSED],
+        Scenario::ResumeResume => vec![FIRST_WAITS, SECOND_WAITS, IN_ORDER, RESUMED_ONCE],
+        Scenario::SuccessFailures => SUCCESS.to_vec(),
         Scenario::ClaimCancelCampaign => {
             vec![
                 CLAIMS,
@@ -74,6 +77,13 @@ const STARTS: Sometimes = ("the campaign is started", |_, s| {
 const REFUSED: Sometimes = ("the first is refused", |_, s| is(s, 0, &Phase::Refused));
 const REFUSED_AFTER_WAITING: Sometimes = ("the first is refused after waiting", |_, s| {
     has_waited(s) && is(s, 0, &Phase::Refused)
+});
+const SECOND_REFUSED: Sometimes = ("the second is refused", |_, s| is(s, 1, &Phase::Refused));
+const COMPLETES_PAUSED: Sometimes = ("a PAUSED job completes", |_, s| {
+    s.in_order(1, 0) && s.outcome(0) == Some(Outcome::Done)
+});
+const RESUMED_ONCE: Sometimes = ("the second finds nothing to resume", |_, s| {
+    s.outcome(0) == Some(Outcome::Resumed(None)) && s.outcome(1) == Some(Outcome::Nothing)
 });
 const REPLAYED: Sometimes = ("the second is answered as the first was", |_, s| {
     s.outcome(0) == Some(Outcome::Done) && s.outcome(1) == Some(Outcome::Nothing)
@@ -209,6 +219,24 @@ const SWEEP_END: &[Sometimes] = &[
         s.in_order(2, 1) && claimed(s, 2) && s.outcome(1) == Some(Outcome::Nothing)
     }),
     SETTLES,
+];
+
+const SUCCESS: &[Sometimes] = &[
+    FIRST_WAITS,
+    SECOND_WAITS,
+    ("a success is free", |_, s| {
+        s.order.first() == Some(&0) && s.outcome(0) == Some(Outcome::Nothing)
+    }),
+    ("a success clears the count", |_, s| {
+        s.in_order(1, 0) && s.in_order(0, 2) && s.outcome(0) == Some(Outcome::Done)
+    }),
+    (
+        "a failure has overtaken a free success, which gives up",
+        |_, s| s.committed(1) && is(s, 0, &Phase::Refused),
+    ),
+    ("the second failure opens the breaker", |_, s| {
+        s.in_order(1, 2) && s.outcome(2) == Some(Outcome::Paused(Scope::Line))
+    }),
 ];
 
 const DEREGISTER: &[Sometimes] = &[

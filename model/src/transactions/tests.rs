@@ -81,6 +81,11 @@ fn r28_jobs_are_added_to_a_campaign_that_was_closed_meanwhile() {
     check(Shape::EnqueueUnlocked);
 }
 
+#[test]
+fn r13_a_success_without_the_gate_writes_over_an_opening() {
+    check(Shape::SuccessUnlocked);
+}
+
 /// What the model has found of the store as it is shipped.
 #[test]
 fn r21_r24_r26_three_interleavings_break_what_is_shipped() {

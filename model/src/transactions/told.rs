@@ -44,6 +44,7 @@ pub(super) fn sentence(
         Statement::LockQueueRow(Mode::Shared) => "shares the queue's row",
         Statement::LockQueueRow(Mode::Exclusive) => "locks the queue's row",
         Statement::ReadGate => "reads the gate",
+        Statement::LookAtGate => "looks whether it needs the gate",
         Statement::ReadSession | Statement::ReadHolder => "reads the session",
         Statement::LockSession | Statement::LockHolder => "locks the session",
         Statement::ShareSession => "shares the session's row",
