@@ -99,6 +99,10 @@ pub(crate) fn explore<F: Ord + Copy>(
                 after,
             });
             if act.is_followed && known.insert(after) {
+                assert!(
+                    known.len() < STATES_MAX,
+                    "too many states: does something grow?"
+                );
                 lines.push_back(next);
             }
         }
@@ -406,6 +410,8 @@ fn next_call(line: &Line) -> Option<CallNumber> {
     Some(call(attempt.verdicts.len() as u64 + 1))
 }
 
+/// Three times what there are: a number that grows without end must fail the test and not fill memory.
+const STATES_MAX: usize = 25_000;
 const COOL_DOWN: Duration = Duration::from_mins(1);
 /// Longer than any back-off, so that a job that waits is due.
 const BACK_OFF_OVER: Duration = Duration::from_hours(24);
