@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod gate;
+pub mod inductive;
 pub mod line;
 pub mod trace;
 pub mod transactions;
@@ -18,6 +19,7 @@ pub fn configurations() -> Vec<Configuration> {
     [
         gate::configurations(),
         line::configurations(),
+        inductive::configurations(),
         transactions::configurations(),
         workers::configurations(),
     ]

@@ -11,6 +11,7 @@
 
 pub mod acts;
 pub mod forms;
+pub mod steps;
 pub mod table;
 
 use std::collections::BTreeSet;
@@ -22,7 +23,8 @@ use andon::{CampaignStage, CampaignStatus, JobStage, JobStatus, QueueState};
 use stateright::{Model, Property};
 
 use crate::check::{Configuration, Making, Size, Verdict};
-use acts::{Act, Broken, CampaignAct, EndAct, GATE_ACTS, Heard, JOB_ACTS, JobAct, ResumeAct};
+use acts::{Act, CampaignAct, EndAct, GATE_ACTS, Heard, JOB_ACTS, JobAct, ResumeAct};
+use steps::Broken;
 use table::{ABSENT, CAMPAIGN_OF, JOBS_OF, Step, Tables};
 
 /// A line, as numbers of normal forms.
@@ -35,7 +37,7 @@ pub struct State {
     /// The jobs' forms, by place.
     pub jobs: [u8; 3],
     /// What broke on the way here.
-    pub broken: u32,
+    pub broken: u64,
 }
 
 /// Whether states that differ only in the order of equals are one.
@@ -100,6 +102,11 @@ impl LineModel {
     /// Its bounds.
     pub const fn bounds(&self) -> Bounds {
         self.bounds
+    }
+
+    /// Every act within its bounds.
+    pub fn acts(&self) -> &[Act] {
+        &self.acts
     }
 
     /// The line with nothing in it: ACTIVE, every breaker CLOSED (R35).
@@ -175,6 +182,10 @@ impl LineModel {
         if step.has_resumed {
             after.jobs = after.jobs.map(|job| tables.voided(job));
         }
+        if after == *state && step.broken == Broken::default() {
+            // Nothing happened, as with most acts in most states.
+            return (step, after);
+        }
         let judged = self.judge(state, act, step, &after);
         after.broken = step.broken.and(judged).and(self.broken_in(&after)).0;
         let is_reduced = self.bounds.symmetry == Symmetry::Reduced && self.bounds.jobs > 1;
@@ -239,8 +250,7 @@ impl LineModel {
                 has_started && !(was.queue == QueueState::Active && was.is_all_closed)
             });
         }
-        for place in 0..3 {
-            let of = CAMPAIGN_OF[place];
+        for (place, of) in CAMPAIGN_OF.into_iter().enumerate() {
             let was_of = tables.job_facts(before.gate, before.campaigns[of], before.jobs[place]);
             let is_of = tables.job_facts(after.gate, after.campaigns[of], after.jobs[place]);
             broken.note(Broken::I5, || {
@@ -283,7 +293,7 @@ impl LineModel {
         );
         holds(Broken::I13, gate.is_explained);
         holds(Broken::I20, !gate.is_over);
-        for place in 0..2 {
+        for (place, jobs) in JOBS_OF.into_iter().enumerate() {
             let campaign = tables.campaign_facts(state.gate, state.campaigns[place]);
             let is_paused = campaign.status == Some(CampaignStatus::Paused);
             let is_running = campaign.status == Some(CampaignStatus::Running);
@@ -295,7 +305,7 @@ impl LineModel {
             );
             let mut unfinished = 0;
             let mut count = 0;
-            for job in JOBS_OF[place] {
+            for job in jobs {
                 let number = state.jobs[*job];
                 if number == ABSENT {
                     continue;
@@ -304,6 +314,7 @@ impl LineModel {
                 count += 1;
                 let facts = tables.job_facts(state.gate, state.campaigns[place], number);
                 holds(Broken::I13, facts.is_explained);
+                holds(Broken::LEFT_OVER, !facts.is_used_up);
                 let is_going = matches!(
                     facts.status,
                     Some(JobStatus::Pending | JobStatus::Processing)
@@ -315,7 +326,7 @@ impl LineModel {
                     gate.is_all_closed || !(is_going && is_of_running),
                 );
                 holds(Broken::I3, !(facts.is_marked && is_unfinished) || is_paused);
-                holds(Broken::I4, !(is_paused && is_unfinished) || !is_going);
+                holds(Broken::I4, !(is_paused && is_unfinished && is_going));
                 let is_unfinished_by_stage =
                     matches!(facts.stage, Some(JobStage::Pending | JobStage::Processing));
                 unfinished += usize::from(is_unfinished_by_stage);
@@ -338,6 +349,37 @@ impl LineModel {
             holds(Broken::LEFT, !is_left);
         }
         broken
+    }
+
+    /// A line in words.
+    pub fn in_words(&self, state: &State) -> String {
+        let gate = self.tables.gates.get(state.gate.into());
+        let mut text = format!("queue {}", gate.queue().state());
+        for breaker in gate.breakers() {
+            let _ = write!(text, ", breaker {} {}", breaker.service(), breaker.state());
+        }
+        for place in 0..self.bounds.campaigns {
+            if let Some(campaign) = self.tables.campaign(state.campaigns[place]) {
+                let marked = if campaign.mark().is_some() {
+                    ", marked"
+                } else {
+                    ""
+                };
+                let _ = write!(
+                    text,
+                    "; campaign {} {}{marked}",
+                    place + 1,
+                    campaign.stage()
+                );
+            }
+        }
+        for place in 0..self.bounds.jobs {
+            if let Some(job) = self.tables.job(state.jobs[place]) {
+                let marked = if job.mark().is_some() { ", marked" } else { "" };
+                let _ = write!(text, "; job {} {}{marked}", place + 1, job.stage());
+            }
+        }
+        text
     }
 
     /// What of the line is different, as people are shown it.
@@ -368,9 +410,9 @@ impl LineModel {
                 let _ = write!(text, "; campaign {} → {status}", place + 1);
             }
         }
-        for place in 0..self.bounds.jobs {
+        for (place, of) in CAMPAIGN_OF.into_iter().enumerate() {
             let facts = |state: &State| {
-                let campaign = state.campaigns[CAMPAIGN_OF[place]];
+                let campaign = state.campaigns[of];
                 let number = state.jobs[place];
                 self.tables.job_facts(state.gate, campaign, number).status
             };
@@ -468,6 +510,9 @@ fn state_properties() -> Vec<Property<LineModel>> {
             "R27, R28: a settled campaign has no unfinished job",
             |_, s| kept(s, Broken::FINAL),
         ),
+        Property::always("R25: a PENDING job has an attempt left", |_, s| {
+            kept(s, Broken::LEFT_OVER)
+        }),
         Property::always("R28: a job belongs to a campaign", |_, s| {
             kept(s, Broken::OWNED)
         }),
@@ -601,30 +646,34 @@ fn situations() -> Vec<Property<LineModel>> {
     ]
 }
 
-/// The outcomes of acts, and whether each has come; those that can come while the queue is PAUSED, once
-/// more for that.
+/// What acts can come to: whether each answer has come, and the ones that a paused line gives, while the
+/// queue was PAUSED.
 fn outcomes(model: &LineModel) -> Vec<(String, Verdict)> {
-    let heard = model.heard();
+    let [running, paused] = model.heard();
+    let reached = |has_come: bool| {
+        if has_come {
+            Verdict::Reached
+        } else {
+            Verdict::NeverReached
+        }
+    };
     let mut all = Vec::new();
     for outcome in Heard::ALL {
-        let number = outcome as u8;
-        let verdict = |has_come: bool| {
-            if has_come {
-                Verdict::Reached
-            } else {
-                Verdict::NeverReached
+        let has_come = [&running, &paused]
+            .into_iter()
+            .any(|heard| heard.contains(&(outcome as u8)));
+        let words = outcome.words();
+        all.push(match outcome {
+            // No refusal is for a reason that the model does not know of, and nothing is left to the
+            // background pass to settle, since the step that ends the last job does (R27).
+            Heard::Other | Heard::SettledLate if has_come => {
+                (format!("never answered: {words}"), Verdict::NeverReached)
             }
-        };
-        let has_come = heard[0].contains(&number) || heard[1].contains(&number);
-        match outcome {
-            // Nothing should ever be refused for a reason that the model does not know; and no settling
-            // is ever left to the background pass, since a step that ends the last job settles.
             Heard::Other | Heard::SettledLate => {
-                let verdict = verdict(!has_come);
-                all.push((format!("outcome never: {}", outcome.words()), verdict));
+                (format!("never answered: {words}"), Verdict::Held)
             }
-            _ => all.push((format!("outcome: {}", outcome.words()), verdict(has_come))),
-        }
+            _ => (format!("answered: {words}"), reached(has_come)),
+        });
     }
     let while_paused = [
         Heard::Completed,
@@ -639,17 +688,11 @@ fn outcomes(model: &LineModel) -> Vec<(String, Verdict)> {
         Heard::PausedAlready,
         Heard::StaleLease,
     ];
-    for outcome in while_paused {
-        let verdict = if heard[1].contains(&(outcome as u8)) {
-            Verdict::Reached
-        } else {
-            Verdict::NeverReached
-        };
-        all.push((
-            format!("outcome while PAUSED: {}", outcome.words()),
-            verdict,
-        ));
-    }
+    all.extend(while_paused.map(|outcome| {
+        let has_come = paused.contains(&(outcome as u8));
+        let name = format!("answered while PAUSED: {}", outcome.words());
+        (name, reached(has_come))
+    }));
     all
 }
 
@@ -689,14 +732,14 @@ pub fn configurations() -> Vec<Configuration> {
             "line-1x2",
             "two services, the queue, one campaign with two jobs",
             Size::Small,
-            23310,
+            23_310,
             bounds(1, 2, 2),
         ),
         configuration(
             "line-2x3",
             "two services, the queue, two campaigns with two jobs and one",
             Size::Full,
-            0,
+            3_053_610,
             bounds(2, 3, 2),
         ),
     ]

@@ -582,18 +582,13 @@ impl Transactions {
 }
 
 impl Transaction {
-    /// Claimable jobs of the snapshot, the first of each campaign; locked unless others hold them, and
-    /// looked at again in their newest version (R21).
+    /// PENDING jobs of the snapshot, the first of each campaign; locked unless others hold them, and looked
+    /// at again in their newest version (R21). The store's statement leaves out campaigns that are PAUSED;
+    /// here the core has to dispose of them.
     fn propose(&mut self, snapshot: &Database, newest: &Database, locked: &BTreeSet<Row>) {
-        let Some(gate) = &self.read.gate else { return };
-        let running = self
-            .read
-            .campaigns
-            .values()
-            .filter(|campaign| campaign.status(gate) == andon::CampaignStatus::Running);
-        for campaign in running {
+        for campaign in self.read.campaigns.keys() {
             let is_pending = |job: &&andon::AnyJob| {
-                job.campaign() == campaign.id() && job.stage() == andon::JobStage::Pending
+                job.campaign() == *campaign && job.stage() == andon::JobStage::Pending
             };
             let proposed = snapshot
                 .jobs
@@ -742,9 +737,10 @@ impl Model for Transactions {
                 "I8: claims and starts commit only where nothing is paused",
                 |_, s| s.keeps(Rule::I8),
             ),
-            P::always("I9: tokens only grow, and end once", |_, s| {
-                s.keeps(Rule::I9)
-            }),
+            P::always(
+                "I9: tokens only grow, and end once, while current",
+                |_, s| s.keeps(Rule::I9),
+            ),
             P::always("I10: a final stage changes only by a retry", |_, s| {
                 s.keeps(Rule::I10)
             }),

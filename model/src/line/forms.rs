@@ -8,7 +8,7 @@
 //!
 //! A form is a value of the core's own types, so that it can be handed to the core as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -89,6 +89,7 @@ impl Names {
     /// The names and numbers.
     #[expect(
         clippy::expect_used,
+        clippy::missing_panics_doc,
         reason = "they are written here and valid; a model without them has nothing to check"
     )]
     pub fn new() -> Self {
@@ -372,9 +373,9 @@ pub fn is_marked(campaign: &AnyCampaign, gate: &Gate) -> bool {
 
 /// Each once, in the order of its first place.
 fn unique<T: Clone + Eq + Hash>(all: Vec<T>) -> Vec<T> {
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
     all.into_iter()
-        .filter(|one| seen.insert(one.clone(), ()).is_none())
+        .filter(|one| seen.insert(one.clone()))
         .collect()
 }
 

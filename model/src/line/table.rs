@@ -12,8 +12,9 @@ use andon::{
     JobStatus, QueueState,
 };
 
-use super::acts::{After, Broken, CampaignAct, Core, GATE_ACTS, Heard, JOB_ACTS, ResumeAct, Scene};
+use super::acts::{CampaignAct, GATE_ACTS, Heard, JOB_ACTS, ResumeAct};
 use super::forms::{Forms, Names, is_marked};
+use super::steps::{After, Broken, Core, Scene};
 
 /// No campaign, no job: the number 0. Forms count from 1.
 pub const ABSENT: u8 = 0;
@@ -52,7 +53,7 @@ impl Step {
             | (u64::from(self.has_spawned) << 26)
             | (u64::from(self.has_resumed) << 27)
             | (u64::from(self.heard) << 28)
-            | (u64::from(self.broken.0) << 36)
+            | (self.broken.0 << 36)
     }
 
     #[expect(
@@ -67,7 +68,7 @@ impl Step {
             has_spawned: number >> 26 & 1 == 1,
             has_resumed: number >> 27 & 1 == 1,
             heard: (number >> 28 & 0xff) as u8,
-            broken: Broken((number >> 36) as u32),
+            broken: Broken(number >> 36),
         }
     }
 }
@@ -83,6 +84,8 @@ pub struct JobFacts {
     pub is_marked: bool,
     /// Whether its cause chain is empty iff it is not PAUSED (I13).
     pub is_explained: bool,
+    /// Whether it is PENDING with its attempts used up (R25).
+    pub is_used_up: bool,
 }
 
 /// See [`JobFacts`].
@@ -102,6 +105,10 @@ pub struct CampaignFacts {
 
 /// See [`JobFacts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what is asked of a gate, each computed once; no state machine"
+)]
 pub struct GateFacts {
     /// ACTIVE or PAUSED.
     pub queue: QueueState,
@@ -431,6 +438,7 @@ const NO_JOB: JobFacts = JobFacts {
     stage: None,
     is_marked: false,
     is_explained: true,
+    is_used_up: false,
 };
 
 fn gate_facts(gate: &Gate) -> GateFacts {
@@ -466,5 +474,6 @@ fn job_facts(gate: &Gate, campaign: &AnyCampaign, job: &AnyJob) -> JobFacts {
         stage: Some(job.stage()),
         is_marked: job.mark().is_some(),
         is_explained: has_causes == (status == JobStatus::Paused),
+        is_used_up: job.stage() == JobStage::Pending && job.attempt() >= job.max_attempts(),
     }
 }

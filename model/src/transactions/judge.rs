@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use andon::{CampaignStage, CampaignStatus, JobStatus, Ledger, QueueState};
 
 use super::database::{Database, Writes};
-use super::program::{NOW, Names, Outcome, Program, Read};
+use super::program::{NOW, Names, Outcome, Program, Read, first_token};
 
 /// What a commit may break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -161,7 +161,15 @@ impl Commit<'_> {
             let after = self.after.attempts.get(key);
             attempt.ending.is_none() || after.is_some_and(|after| after.ending == attempt.ending)
         });
-        tokens_grow && end_once
+        // R22: whatever has come to the job meanwhile, an ending is accepted under its current token.
+        let is_current = match (self.program, self.outcome) {
+            (Program::End(job, _), Outcome::Done) => {
+                let current = self.before.jobs.get(&job).map(andon::AnyJob::token);
+                current == first_token(Some(job)).map(|(_, token)| token)
+            }
+            _ => true,
+        };
+        tokens_grow && end_once && is_current
     }
 
     fn final_is_final(&self) -> bool {
