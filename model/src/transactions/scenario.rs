@@ -197,7 +197,7 @@ impl Scenario {
             Self::ClaimPauseQueue | Self::ClaimPauseJob | Self::ClaimReport => {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
             }
-            Self::ClaimServiceFailure => {
+            Self::ClaimServiceFailure | Self::EndPauseJob => {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
                 claim(&mut line, JOB, ALIVE)?;
             }
@@ -222,10 +222,6 @@ impl Scenario {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
                 claim(&mut line, JOB, ALIVE)?;
                 claim(&mut line, JOB_2, ALIVE)?;
-            }
-            Self::EndPauseJob => {
-                running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
-                claim(&mut line, JOB, ALIVE)?;
             }
             Self::ResumeResume => {
                 running(&mut line, CAMPAIGN, &[JOB])?;
