@@ -55,13 +55,13 @@
 //!
 //! # What is not
 //!
-//! Each scenario has two or three transactions over one or two campaigns, jobs and sessions, since a rule
-//! looks at one job, its campaign, that campaign's counts and the gate, and a broken interleaving of more
-//! transactions contains one of two or three. Time stands still (what time brings is in the other
-//! models), a batch of endings is one ending (rows of one kind are locked in the order of their ids), a
-//! claim takes one job in one look. Foreign keys, unique keys, constraints and triggers do not take part:
-//! they are nets under these rules. So are PostgreSQL's own faults, and SQLite, where a writing
-//! transaction is alone.
+//! Each scenario has two or three transactions, one has four, over one or two campaigns, jobs and
+//! sessions. A rule looks at one job, its campaign, that campaign's counts and the gate, so that a fault
+//! that needs more of them is hard to think of; that is an argument, not a proof. Time stands still (what
+//! time brings is in the other models), a batch of endings is one ending (rows of one kind are locked in
+//! the order of their ids), a claim takes one job in one look, and reads that only serve an answer are left
+//! out. Foreign keys, unique keys, constraints and triggers take no part: they are nets under these rules.
+//! Nor do faults of PostgreSQL itself, nor SQLite, where a writing transaction is alone.
 
 pub mod database;
 pub mod judge;

@@ -59,6 +59,8 @@ pub enum Scenario {
     ResumeResume,
     /// A success, and two failures that open a breaker of threshold 2.
     SuccessFailures,
+    /// A claim, a service failure, a reset and a resume that keeps a campaign.
+    StopAndGo,
     /// A claim from a campaign that is cancelled.
     ClaimCancelCampaign,
     /// A cancelled job is sent back while its dead session is swept.
@@ -69,7 +71,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::ClaimPauseQueue,
         Self::ClaimPauseCampaign,
         Self::ClaimPauseJob,
@@ -90,6 +92,7 @@ impl Scenario {
         Self::EndPauseJob,
         Self::ResumeResume,
         Self::SuccessFailures,
+        Self::StopAndGo,
         Self::ClaimCancelCampaign,
         Self::RetrySweep,
         Self::ClaimDeregister,
@@ -123,6 +126,9 @@ impl Scenario {
             Self::ResumeResume => "two resumes of a paused line",
             Self::SuccessFailures => {
                 "a success, and two failures that open a breaker of threshold 2"
+            }
+            Self::StopAndGo => {
+                "a claim, a service failure, a reset and a resume that keeps a campaign: a stop of the line and its end"
             }
             Self::ClaimCancelCampaign => "a claim from a campaign that is cancelled",
             Self::RetrySweep => "a cancelled job is sent back while its dead session is swept",
@@ -180,6 +186,12 @@ impl Scenario {
             Self::EndPauseJob => vec![P::End(JOB, How::Complete), P::PauseJob(JOB)],
             Self::ResumeResume => vec![P::Resume(None), P::Resume(None)],
             Self::SuccessFailures => vec![P::Succeed(JOB), P::Report, P::Report],
+            Self::StopAndGo => vec![
+                claim,
+                P::End(JOB, How::FailService),
+                P::Reset,
+                P::Resume(Some(CAMPAIGN)),
+            ],
             Self::ClaimCancelCampaign => vec![claim, P::CancelCampaign(CAMPAIGN)],
             Self::RetrySweep => vec![P::Retry(JOB), P::Sweep(DEAD, JOB)],
             Self::ClaimDeregister => vec![claim, P::Deregister(ALIVE, JOB)],
@@ -222,6 +234,11 @@ impl Scenario {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
                 claim(&mut line, JOB, ALIVE)?;
                 claim(&mut line, JOB_2, ALIVE)?;
+            }
+            Self::StopAndGo => {
+                running(&mut line, CAMPAIGN, &[JOB])?;
+                running(&mut line, OTHER, &[JOB_2])?;
+                claim(&mut line, JOB, ALIVE)?;
             }
             Self::ResumeResume => {
                 running(&mut line, CAMPAIGN, &[JOB])?;
@@ -329,7 +346,7 @@ fn claim(line: &mut Line, job: JobId, session: SessionId) -> Option<()> {
 
 /// Every scenario in a shape that holds, with how many states it reaches: as shipped, but for the last
 /// three.
-const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 23] = [
+const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 24] = [
     (
         Scenario::ClaimPauseQueue,
         Shape::Shipped,
@@ -449,6 +466,12 @@ const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 23] = [
         Shape::Shipped,
         "transactions-success-failures",
         1454,
+    ),
+    (
+        Scenario::StopAndGo,
+        Shape::Shipped,
+        "transactions-stop-and-go",
+        25_413,
     ),
     (
         Scenario::ClaimCancelCampaign,

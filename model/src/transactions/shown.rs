@@ -37,6 +37,7 @@ pub(super) fn of(scenario: Scenario) -> Vec<Sometimes> {
         Scenario::EndPauseJob => vec![FIRST_WAITS, SECOND_WAITS, COMPLETES_PAUSED, SECOND_REFUSED],
         Scenario::ResumeResume => vec![FIRST_WAITS, SECOND_WAITS, IN_ORDER, RESUMED_ONCE],
         Scenario::SuccessFailures => SUCCESS.to_vec(),
+        Scenario::StopAndGo => STOP_AND_GO.to_vec(),
         Scenario::ClaimCancelCampaign => {
             vec![
                 CLAIMS,
@@ -236,6 +237,29 @@ const SUCCESS: &[Sometimes] = &[
     ),
     ("the second failure opens the breaker", |_, s| {
         s.in_order(1, 2) && s.outcome(2) == Some(Outcome::Paused(Scope::Line))
+    }),
+];
+
+const STOP_AND_GO: &[Sometimes] = &[
+    (
+        "the line stops, is reset and resumed, and a claim goes on",
+        |_, s| {
+            s.in_order(1, 2)
+                && s.in_order(2, 3)
+                && s.in_order(3, 0)
+                && s.outcome(1) == Some(Outcome::Paused(Scope::Line))
+                && claimed(s, 0)
+        },
+    ),
+    (
+        "a claim between failure and resume finds nothing",
+        |_, s| s.in_order(1, 0) && s.in_order(0, 3) && s.outcome(0) == Some(Outcome::Nothing),
+    ),
+    ("a resume before the reset is refused", |_, s| {
+        s.in_order(1, 3) && s.in_order(3, 2) && s.outcome(3) == Some(Outcome::Nothing)
+    }),
+    ("all four hold or want the gate", |m, s| {
+        m.waits_for(s, 0, 1) && m.waits_for(s, 2, 1) && m.waits_for(s, 3, 1)
     }),
 ];
 
