@@ -11,6 +11,7 @@
 
 mod checks;
 mod fuzz;
+mod mutants;
 mod postgres;
 mod trace;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Mutants { names, writing } => mutants::run(&names, writing),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +69,10 @@ enum Task {
     WriteTrace,
     Advisories,
     Fuzz(fuzz::Fuzz),
+    Mutants {
+        names: Vec<String>,
+        writing: mutants::Writing,
+    },
 }
 
 /// Why a command did not do its work: a sentence, since only a person reads it.
@@ -104,6 +110,16 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
         ("trace", ["--write"]) => Ok(Task::WriteTrace),
         ("postgres", []) => Ok(Task::Postgres),
         ("advisories", []) => Ok(Task::Advisories),
+        ("mutants", ["--write"]) => Ok(Task::Mutants {
+            names: Vec::new(),
+            writing: mutants::Writing::Docs,
+        }),
+        ("mutants", names) if names.iter().all(|name| !name.starts_with('-')) => {
+            Ok(Task::Mutants {
+                names: names.iter().map(ToString::to_string).collect(),
+                writing: mutants::Writing::Shown,
+            })
+        }
         ("fuzz", arguments) => fuzz::parse(arguments).map(Task::Fuzz),
         (name, rest) => match (Step::named(name), rest) {
             (Some(step), []) => Ok(Task::Step(step)),
@@ -119,7 +135,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 4] = ["ci", "postgres", "advisories", "fuzz"];
+const COMMANDS_OF_THEIR_OWN: [&str; 5] = ["ci", "postgres", "advisories", "fuzz", "mutants"];
 
 /// As clap and most tools have it: 2 is a command line that was not understood.
 const EXIT_USAGE: u8 = 2;
@@ -145,6 +161,8 @@ usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]
                        look for inputs that break a rule, for 60 s or N s in each of the targets
                        line, rows, journal, api, events; needs a nightly toolchain and cargo-fuzz
+  mutants [NAME…]      break one rule of the core at a time, in a copy, and show which check notices;
+  mutants --write      all of them, into docs/mutants.md (about half an hour)
   advisories           dependencies with known vulnerabilities; fetches the advisory database
 
 `test` uses the PostgreSQL that DATABASE_URL names, where that is set. Otherwise it starts a

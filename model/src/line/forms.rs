@@ -26,12 +26,12 @@ pub const NOW: Timestamp = Timestamp::from_micros(0);
 const LATER: Timestamp = Timestamp::from_micros(i64::MAX);
 /// The cool-down of the service that has one.
 pub const COOL_DOWN: Duration = Duration::from_mins(1);
-/// The epoch of every form, and the smallest numbers that leave room for an older token, a stale version
-/// and a next one.
+/// The numbers of every form. Comparisons are met at their edge: a fresh version is the breaker's `since`
+/// itself, a stale one the one before it.
 const EPOCH: u64 = 5;
 const VERSION: u64 = 10;
-const SINCE: u64 = 5;
-const STALE: u64 = 4;
+const SINCE: u64 = VERSION;
+const STALE: u64 = SINCE - 1;
 const TOKEN: u64 = 3;
 const OLDER: u64 = 2;
 

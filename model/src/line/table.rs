@@ -56,10 +56,6 @@ impl Step {
             | (self.broken.0 << 36)
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "each part is masked to its width"
-    )]
     fn unpacked(number: u64) -> Self {
         Self {
             gate: (number >> 1 & 0xfff) as u16,
