@@ -5,22 +5,21 @@ use andon::{AnyCampaign, Entry, Ledger};
 
 use crate::line;
 
-/// Folds the entries that the bytes are, as JSON; bytes that are no JSON are taken for commands, whose
-/// journal is written out, read in and folded.
+/// Folds the entries that the bytes are, as JSON; bytes that begin otherwise are taken for commands,
+/// whose journal is written out, read in and folded.
 ///
 /// # Panics
 /// If the fold of a line's own journal is another state.
 pub fn run(bytes: &[u8]) {
-    match serde_json::from_slice::<Vec<Entry>>(bytes) {
-        Ok(entries) => {
-            let folded = fold(&entries);
-            // What no line wrote may fold to what no line can be: then it is said, and not guessed (R30).
-            let stored = serde_json::to_vec(&folded).unwrap_or_else(|error| panic!("{error}"));
-            if let Ok(read) = serde_json::from_slice::<Ledger>(&stored) {
-                assert_eq!(read, folded, "a checkpoint is read as another");
-            }
+    if !bytes.starts_with(b"[") {
+        imports_what_a_line_wrote(bytes);
+    } else if let Ok(entries) = serde_json::from_slice::<Vec<Entry>>(bytes) {
+        let folded = fold(&entries);
+        // What no line wrote may fold to what no line can be: then it is said, and not guessed (R30).
+        let stored = serde_json::to_vec(&folded).unwrap_or_else(|error| panic!("{error}"));
+        if let Ok(read) = serde_json::from_slice::<Ledger>(&stored) {
+            assert_eq!(read, folded, "a checkpoint is read as another");
         }
-        Err(_) => imports_what_a_line_wrote(bytes),
     }
 }
 

@@ -92,12 +92,12 @@ fn says_no_more(input: &Value, written: &Value) -> Result<(), String> {
     match (input, written) {
         (Value::Object(said), Value::Object(fields)) => {
             for (name, value) in fields {
-                // The keys of a map may be UUIDs.
-                let mut names = said
-                    .iter()
-                    .filter(|(said, _)| said.eq_ignore_ascii_case(name));
-                let field = match names.next() {
-                    Some((_, said)) => says_no_more(said, value),
+                // The keys of a map may be UUIDs, in either case.
+                let is_id = |said: &str| said.len() == 36 && said.eq_ignore_ascii_case(name);
+                let by_id = || said.iter().find(|(said, _)| is_id(said));
+                let field = said.get(name).or_else(|| by_id().map(|(_, said)| said));
+                let field = match field {
+                    Some(said) => says_no_more(said, value),
                     // Absent is none where none stops or starts nothing; all else is said, if as null.
                     None if value.is_null() && OPTIONAL.contains(&name.as_str()) => Ok(()),
                     None => made_up(),
