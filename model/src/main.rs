@@ -32,6 +32,9 @@ enum Command {
         /// Only the small ones: under three minutes together
         #[arg(long)]
         small: bool,
+        /// Stop at the first that does not come out as it must
+        #[arg(long)]
+        fail_fast: bool,
         /// How many threads
         #[arg(long, default_value_t = 2)]
         threads: usize,
@@ -63,9 +66,19 @@ fn main() -> ExitCode {
         Command::Check {
             names,
             small,
+            fail_fast,
             threads,
             traces,
-        } => check(&names, small, threads, &traces),
+        } => {
+            let asked = Asked {
+                names,
+                small,
+                fail_fast,
+                threads,
+                traces,
+            };
+            asked.check()
+        }
         Command::Replay { file } => replay(&file),
         Command::Explore { name, address } => explore(&name, &address),
     };
@@ -87,39 +100,51 @@ fn list() {
     }
 }
 
-fn check(names: &[String], small: bool, threads: usize, traces: &Path) -> Result<(), String> {
-    let all = configurations();
-    let unknown = names
-        .iter()
-        .find(|name| all.iter().all(|known| known.name != **name));
-    if let Some(unknown) = unknown {
-        return Err(no_such(unknown));
-    }
-    let mut wrong = Vec::new();
-    for configuration in all {
-        let is_asked_for = if names.is_empty() {
-            !small || configuration.size == Size::Small
+/// What `check` was asked for.
+struct Asked {
+    names: Vec<String>,
+    small: bool,
+    fail_fast: bool,
+    threads: usize,
+    traces: PathBuf,
+}
+
+impl Asked {
+    fn check(&self) -> Result<(), String> {
+        let all = configurations();
+        let is_known = |name: &String| all.iter().any(|known| known.name == name);
+        if let Some(unknown) = self.names.iter().find(|name| !is_known(name)) {
+            return Err(no_such(unknown));
+        }
+        let mut wrong = Vec::new();
+        for configuration in all.iter().filter(|one| self.includes(one)) {
+            let report = configuration.check(self.threads);
+            print!("{report}");
+            for trace in report.counter_examples() {
+                let file = write(&self.traces, trace)?;
+                println!("      walk it: andon-model replay {}", file.display());
+            }
+            if !report.is_right() {
+                wrong.push(configuration.name);
+                if self.fail_fast {
+                    break;
+                }
+            }
+        }
+        if wrong.is_empty() {
+            println!("every property came out as it must");
+            Ok(())
         } else {
-            names.iter().any(|name| name == configuration.name)
-        };
-        if !is_asked_for {
-            continue;
-        }
-        let report = configuration.check(threads);
-        print!("{report}");
-        for trace in report.counter_examples() {
-            let file = write(traces, trace)?;
-            println!("      walk it: andon-model replay {}", file.display());
-        }
-        if !report.is_right() {
-            wrong.push(configuration.name);
+            Err(format!("wrong: {}", wrong.join(", ")))
         }
     }
-    if wrong.is_empty() {
-        println!("every property came out as it must");
-        Ok(())
-    } else {
-        Err(format!("wrong: {}", wrong.join(", ")))
+
+    fn includes(&self, configuration: &Configuration) -> bool {
+        if self.names.is_empty() {
+            !self.small || configuration.size == Size::Small
+        } else {
+            self.names.iter().any(|name| name == configuration.name)
+        }
     }
 }
 

@@ -111,6 +111,8 @@ pub(crate) enum Writing {
     Docs,
 }
 
+/// The models, from the smallest on.
+const CHECK: &str = "run --quiet -p andon-model -- check --small --fail-fast";
 const TABLE: &str = "docs/mutants.md";
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
