@@ -116,7 +116,7 @@ const CHECK: &str = "run --quiet -p andon-model -- check --small --fail-fast";
 const TABLE: &str = "docs/mutants.md";
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// A copy of what is checked in, to be broken.
+/// A copy of the sources, to be broken.
 struct Tree {
     root: PathBuf,
 }
@@ -125,14 +125,14 @@ impl Tree {
     fn copy() -> Result<Self, Failure> {
         let root = Path::new(WORKSPACE).join("target/mutants/tree");
         let listed = Command::new("git")
-            .args(["ls-files", "-z"])
+            .args("ls-files --cached --others --exclude-standard -z".split(' '))
             .current_dir(WORKSPACE)
             .output()
             .map_err(|error| Failure(format!("`git ls-files` could not be run: {error}")))?;
         let files = String::from_utf8_lossy(&listed.stdout);
         for file in files.split('\0').filter(|file| !file.is_empty()) {
             let from = Path::new(WORKSPACE).join(file);
-            // A file that is deleted and not yet checked in is not there.
+            // What is deleted, and not yet so in git, is not there.
             let Ok(content) = fs::read(&from) else {
                 continue;
             };
@@ -175,10 +175,7 @@ impl Tree {
         if !built.is_success {
             return Err(Failure(format!("it does not build:\n{}", built.text)));
         }
-        let checked = output(
-            self.cargo("run --quiet -p andon-model -- check --small"),
-            LIMIT,
-        )?;
+        let checked = output(self.cargo(CHECK), LIMIT)?;
         let killed = checked
             .text
             .lines()
