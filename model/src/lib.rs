@@ -10,6 +10,7 @@ pub mod inductive;
 pub mod line;
 pub mod trace;
 pub mod transactions;
+pub mod whole;
 pub mod workers;
 
 use check::Configuration;
@@ -22,6 +23,7 @@ pub fn configurations() -> Vec<Configuration> {
         inductive::configurations(),
         transactions::configurations(),
         workers::configurations(),
+        whole::configurations(),
     ]
     .into_iter()
     .flatten()
