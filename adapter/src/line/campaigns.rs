@@ -228,12 +228,14 @@ pub async fn close(tx: &mut dyn Tx, by: &By, id: CampaignId) -> Result<CampaignC
     finish(tx, changes, row, jobs, decision).await
 }
 
-/// R27: cancels a campaign, and with it its unfinished jobs (D2).
+/// R27: cancels a campaign, and with it its unfinished jobs (D2). It takes what was claimable from
+/// claims, as a pause does, and so the gate: no claim from the campaign commits once it has returned (R21).
 pub async fn cancel(
     tx: &mut dyn Tx,
     by: &By,
     id: CampaignId,
 ) -> Result<CampaignChanged<Cancelling>> {
+    tx.gate_lock(GateLock::Exclusive).await?;
     let (row, jobs) = lock(tx, id).await?;
     let changes = Changes::begin(tx, None).await?;
     let decision = row.facts.decide_cancel(&changes.gate, by, changes.now)?;
