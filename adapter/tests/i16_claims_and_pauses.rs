@@ -1,8 +1,10 @@
-//! I16: once a pause has returned to its caller, no claim or start commits until a resume.
+//! I16: once a pause has returned to its caller, no claim or start commits until a resume. R21: no claim
+//! commits once its campaign is cancelled, or its session ended.
 //!
 //! Shown with real transactions held between their lock and their statement, in both orders, for
-//! pauses of the queue, of a campaign, of a job, and by a breaker (cases Q3, B2). On SQLite one write
-//! transaction excludes the other altogether, so the same tests show the same.
+//! pauses of the queue, of a campaign, of a job, and by a breaker (cases Q3, B2), for a cancelled
+//! campaign, and for sessions that are deregistered or swept. On SQLite one write transaction excludes
+//! the other altogether, so the same tests show the same.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,14 +18,15 @@ use std::time::Duration;
 
 use andon::{
     Actor, ActorName, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, ErrorText, Intake,
-    JobId, QueueState, ServiceName, SessionId,
+    JobId, JobStage, QueueState, Refusal, ServiceName, SessionId,
 };
 use andon_adapter::line::campaigns::{self, NewCampaign};
 use andon_adapter::line::jobs::{self, NewJob};
 use andon_adapter::line::work::{self, CallReport, Registration};
 use andon_adapter::line::{Error, Line, Settings, queue};
-use andon_adapter::store::{Access, GateLock, SharedStore, Tx};
+use andon_adapter::store::{self, Access, GateLock, SessionLock, SharedStore, Tx};
 use serde_json::json;
+use tokio::task::JoinHandle;
 
 mod support;
 
@@ -305,6 +308,185 @@ async fn in_flight(f: &Fixture) -> u64 {
         .unwrap()
 }
 
+/// Long enough that what does not wait has ended.
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+/// That a transaction waits for another.
+async fn waiting<T>(mut transaction: JoinHandle<T>, who: &str) -> JoinHandle<T> {
+    let early = tokio::time::timeout(A_MOMENT, &mut transaction).await;
+    assert!(early.is_err(), "{who} did not wait");
+    transaction
+}
+
+/// What takes from a claim, without a pause, what it was going to claim.
+#[derive(Debug, Clone, Copy)]
+enum TakenBy {
+    /// Its campaign is cancelled.
+    Cancel,
+    /// Its session is deregistered.
+    Deregister,
+    /// Its session has expired, and is swept.
+    Sweep,
+}
+
+const TAKERS: [TakenBy; 3] = [TakenBy::Cancel, TakenBy::Deregister, TakenBy::Sweep];
+
+/// Answers how many leases it has taken.
+async fn take_away(tx: &mut dyn Tx, by: TakenBy, f: &Fixture) -> Result<u64, Error> {
+    match by {
+        TakenBy::Cancel => campaigns::cancel(tx, &operator(), f.campaign)
+            .await
+            .map(|_| 0),
+        TakenBy::Deregister => work::deregister(tx, f.session).await.map(|of| of.0),
+        TakenBy::Sweep => jobs::sweep(tx, f.session).await,
+    }
+}
+
+/// The claim is about to commit: it is waited for, and what it took is seen.
+async fn what_takes_away_waits_for_the_claim(database: support::Database, by: TakenBy) {
+    let f = Arc::new(fixture(database.store.clone(), 1).await);
+    let mut claim = f.line.store().begin(Access::Write).await.unwrap();
+    let (leases, _) = work::claim(&mut *claim, &f.line.turn(), f.session, 1, None)
+        .await
+        .unwrap();
+    assert_eq!(leases.len(), 1, "{by:?}");
+    database.clock.advance(Duration::from_mins(10));
+    let taking = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move {
+            let mut tx = f.line.store().begin(Access::Write).await.unwrap();
+            let taken = take_away(&mut *tx, by, &f).await.unwrap();
+            tx.commit().await.unwrap();
+            taken
+        }
+    });
+    let taking = waiting(taking, &format!("{by:?}, for the claim")).await;
+    claim.commit().await.unwrap();
+    let taken = taking.await.unwrap();
+    let is_cancel = matches!(by, TakenBy::Cancel);
+    assert_eq!(taken, u64::from(!is_cancel), "{by:?}: it sees the lease");
+    let stage = if is_cancel {
+        JobStage::Processing
+    } else {
+        JobStage::Pending
+    };
+    assert_eq!(job(&f).await.row.facts.stage(), stage, "{by:?}");
+}
+
+/// What takes away is about to commit: the claim waits, and comes back with nothing.
+async fn a_claim_waits_for_what_takes_away(database: support::Database, by: TakenBy) {
+    let f = Arc::new(fixture(database.store.clone(), 1).await);
+    let mut taking = f.line.store().begin(Access::Write).await.unwrap();
+    // Who sweeps goes by a clock on which the session has expired, the claim by one that is behind.
+    let (expired, noon) = (matches!(by, TakenBy::Sweep), database.clock.now());
+    if expired {
+        database.clock.advance(Duration::from_mins(10));
+    }
+    take_away(&mut *taking, by, &f).await.unwrap();
+    if expired {
+        database.clock.set(noon);
+    }
+    let claim = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move {
+            let mut tx = f.line.store().begin(Access::Write).await.unwrap();
+            let claimed = work::claim(&mut *tx, &f.line.turn(), f.session, 1, None).await;
+            claimed.map(|(leases, _)| leases.len())
+        }
+    });
+    let claim = waiting(claim, &format!("a claim, for {by:?}")).await;
+    taking.commit().await.unwrap();
+    match (by, claim.await.unwrap()) {
+        (TakenBy::Cancel, Ok(0))
+        | (
+            TakenBy::Deregister | TakenBy::Sweep,
+            Err(Error::Refused(Refusal::SessionEnded { .. })),
+        ) => {}
+        (by, claimed) => panic!("{by:?}: {claimed:?}"),
+    }
+    assert_eq!(job(&f).await.row.facts.attempt(), 0, "{by:?}");
+}
+
+async fn job(f: &Fixture) -> jobs::JobView {
+    let job = f.jobs[0];
+    f.line
+        .query(move |tx| Box::pin(jobs::view(tx, job)))
+        .await
+        .unwrap()
+}
+
+/// A cancelled job whose lease is held by a session that has died since.
+async fn cancelled_and_dead(database: &support::Database) -> Fixture {
+    let f = fixture(database.store.clone(), 2).await;
+    assert_eq!(claimed_now(&f).await, 2);
+    let job = f.jobs[0];
+    f.line
+        .transact(move |tx| {
+            Box::pin(async move { jobs::cancel(tx, &operator(), job).await.map(drop) })
+        })
+        .await
+        .unwrap();
+    database.clock.advance(Duration::from_mins(10));
+    f
+}
+
+/// The sweep holds the session, and then wants the campaign: a retry does not hold that one while it
+/// wants the session.
+async fn a_retry_waits_for_a_sweep_and_decides_afresh(database: support::Database) {
+    let f = Arc::new(cancelled_and_dead(&database).await);
+    let mut sweep = f.line.store().begin(Access::Write).await.unwrap();
+    sweep
+        .session_lock(f.session, SessionLock::End)
+        .await
+        .unwrap();
+    let job_id = f.jobs[0];
+    let retry = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move {
+            let mut tx = f.line.store().begin(Access::Write).await.unwrap();
+            jobs::retry(&mut *tx, &operator(), job_id).await.map(drop)
+        }
+    });
+    let retry = waiting(retry, "a retry").await;
+    assert_eq!(jobs::sweep(&mut *sweep, f.session).await.unwrap(), 2);
+    sweep.commit().await.unwrap();
+    let collided = retry.await.unwrap().unwrap_err();
+    assert!(
+        matches!(collided, Error::Store(store::Error::Conflict(_))),
+        "the holder it saw is gone: {collided}"
+    );
+    // Which is what makes the line decide afresh.
+    f.line
+        .transact(move |tx| {
+            Box::pin(async move { jobs::retry(tx, &operator(), job_id).await.map(drop) })
+        })
+        .await
+        .unwrap();
+    assert_eq!(job(&f).await.row.facts.stage(), JobStage::Pending);
+}
+
+/// The retry holds the session first: the sweep waits, and finds the job gone from it.
+async fn a_sweep_waits_for_a_retry(database: support::Database) {
+    let f = Arc::new(cancelled_and_dead(&database).await);
+    let mut retry = f.line.store().begin(Access::Write).await.unwrap();
+    jobs::retry(&mut *retry, &operator(), f.jobs[0])
+        .await
+        .unwrap();
+    let sweep = tokio::spawn({
+        let f = Arc::clone(&f);
+        async move {
+            let mut tx = f.line.store().begin(Access::Write).await.unwrap();
+            let swept = jobs::sweep(&mut *tx, f.session).await.unwrap();
+            tx.commit().await.unwrap();
+            swept
+        }
+    });
+    let sweep = waiting(sweep, "a sweep").await;
+    retry.commit().await.unwrap();
+    assert_eq!(sweep.await.unwrap(), 1, "the other job");
+    assert_eq!(job(&f).await.row.facts.stage(), JobStage::Pending);
+}
+
 async fn both_orders(way: PauseBy, stores: [support::Database; 2]) {
     let [first, second] = stores;
     a_pause_waits_for_a_claim_that_holds_the_gate(first.store.clone(), way).await;
@@ -347,4 +529,20 @@ async fn i16_no_claim_commits_after_a_pause_has_returned_on_both_stores() {
     no_claim_commits_after_a_pause_has_returned_under_load(database.store.clone()).await;
     let database = support::postgres().await;
     no_claim_commits_after_a_pause_has_returned_under_load(database.store.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r21_no_claim_commits_once_its_campaign_is_cancelled_or_its_session_ended_on_both_stores() {
+    for by in TAKERS {
+        what_takes_away_waits_for_the_claim(support::sqlite().await, by).await;
+        a_claim_waits_for_what_takes_away(support::sqlite().await, by).await;
+        what_takes_away_waits_for_the_claim(support::postgres().await, by).await;
+        a_claim_waits_for_what_takes_away(support::postgres().await, by).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r24_r26_a_retry_and_a_sweep_lock_in_one_order_on_postgres() {
+    a_retry_waits_for_a_sweep_and_decides_afresh(support::postgres().await).await;
+    a_sweep_waits_for_a_retry(support::postgres().await).await;
 }

@@ -135,6 +135,8 @@ on_every_store! {
     i16_a_gate_change_waits_for_claims_and_claims_wait_for_it in locks,
     i16_claims_share_the_gate in locks,
     who_locks_a_row_second_sees_what_the_first_wrote in locks,
+    r21_what_ends_a_session_waits_for_its_claims_and_they_for_it in locks,
+    r21_claims_and_a_heartbeat_of_one_session_do_not_wait in locks,
     i14_a_key_in_use_is_waited_for in locks,
     r29_who_adds_a_key_second_waits_for_the_first in locks,
     r31_entries_become_visible_in_the_order_of_their_numbers in locks,

@@ -20,7 +20,7 @@ use andon::{
 };
 use andon_adapter::store::{
     Access, CampaignClass, CampaignFilter, ClaimProposal, GateLock, IdempotencyRow, Insertion,
-    JobFilter, JournalFilter, JournalOrder, Page, StepRow,
+    JobFilter, JournalFilter, JournalOrder, Page, SessionLock, StepRow,
 };
 use serde_json::{Value, json};
 
@@ -591,7 +591,12 @@ async fn sessions_are_kept_and_found_dead(db: Database) {
     tx.session_insert(&session(2)).await.unwrap();
     let mut row = tx.session(session_id(1)).await.unwrap().unwrap();
     assert_eq!(row, session(1));
-    assert_eq!(tx.session_lock(session_id(3)).await.unwrap(), None);
+    assert_eq!(
+        tx.session_lock(session_id(3), SessionLock::End)
+            .await
+            .unwrap(),
+        None
+    );
     assert!(tx.sessions_dead(at(29), 9).await.unwrap().is_empty());
     assert_eq!(
         tx.sessions_alive(at(29)).await.unwrap(),

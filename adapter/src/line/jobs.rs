@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::{Changes, Error, InvalidField, Result, new_id};
 use crate::store::{
-    AttemptRow, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page, StepRow, Tx,
+    self, AttemptRow, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page, SessionLock,
+    SessionRow, StepRow, Tx,
 };
 
 /// How many jobs one request may add.
@@ -319,11 +320,26 @@ pub async fn cancel(
     finish(tx, changes, locked, decision.outcome).await
 }
 
-/// R26: sends a FAILED or CANCELLED job back to PENDING.
+/// R26: sends a FAILED or CANCELLED job back to PENDING. It may end the session that holds a cancelled
+/// one's lease, so that session is locked before campaign and job, as a sweep locks them.
 pub async fn retry(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Retrying>> {
+    let seen = tx.jobs(&[id]).await?;
+    let seen = seen.first().ok_or_else(|| Error::unknown_job(id))?;
+    let seen = seen.facts.holder();
+    let holder = match seen {
+        Some(session) => tx.session_lock(session, SessionLock::End).await?,
+        None => None,
+    };
     let mut locked = lock(tx, id).await?;
+    if locked.job.facts.holder() != seen {
+        // It has changed hands in between. To lock another session only now would turn the order of
+        // the locks around: decide afresh.
+        return Err(Error::Store(store::Error::Conflict(
+            "the job's holder has changed since it was looked at".into(),
+        )));
+    }
     let mut changes = Changes::begin(tx, None).await?;
-    let outcome = retry_locked(tx, &mut changes, by, &mut locked).await?;
+    let outcome = retry_locked(tx, &mut changes, by, &mut locked, holder).await?;
     finish(tx, changes, locked, outcome).await
 }
 
@@ -332,11 +348,8 @@ async fn retry_locked(
     changes: &mut Changes,
     by: &By,
     locked: &mut Locked,
+    holder: Option<SessionRow>,
 ) -> Result<Retrying> {
-    let holder = match locked.job.facts.holder() {
-        Some(session) => tx.session(session).await?,
-        None => None,
-    };
     let decision = locked.job.facts.decide_retry(
         &changes.gate,
         &locked.campaign.facts,
@@ -410,7 +423,7 @@ pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Res
 /// R24: takes what a dead session holds from it, and ends the session; answers how many jobs were
 /// returned or failed. Nothing happens if the session is alive after all.
 pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
-    let Some(row) = tx.session_lock(session).await? else {
+    let Some(row) = tx.session_lock(session, SessionLock::End).await? else {
         return Ok(0);
     };
     let held = tx.jobs_held(session).await?;

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::jobs::{self, NewJob, WorkSet};
 use super::{Changes, Error, InvalidField, Result, Turn, new_id};
 use crate::store::{
-    self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionRow, StepRow,
-    Tx,
+    self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionLock,
+    SessionRow, StepRow, Tx,
 };
 
 /// What every answer to a worker says of the gate.
@@ -115,7 +115,9 @@ pub struct Lease {
 }
 
 /// R21: claims jobs for a session. The gate is locked first, shared, and read after it: no claim
-/// commits once a pause has returned (I16). While the line is paused it reads no job row.
+/// commits once a pause has returned (I16). Nor does one commit once its session has ended: it shares
+/// the session. While the line is paused it reads no job row, and while there is nothing to propose it
+/// locks no row, so that idle workers write nothing.
 pub async fn claim(
     tx: &mut dyn Tx,
     turn: &Turn,
@@ -125,24 +127,27 @@ pub async fn claim(
 ) -> Result<(Vec<Lease>, GateView)> {
     tx.gate_lock(GateLock::Shared).await?;
     let mut changes = Changes::begin(tx, None).await?;
-    let row = tx
-        .session(session)
-        .await?
-        .ok_or_else(|| Error::unknown_session(session))?;
-    row.facts.alive(changes.now)?;
-    let mut claimed = Vec::new();
+    let mut looks = Looks::new(turn);
     if changes.gate.admission().is_ok() && limit > 0 {
-        let kinds = match kinds {
-            Some(wanted) => row
-                .kinds
-                .iter()
-                .filter(|kind| wanted.contains(kind))
-                .cloned()
-                .collect(),
-            None => row.kinds.clone(),
-        };
-        claimed = take(tx, &mut changes, turn, &row, limit.min(CLAIM_MAX), kinds).await?;
+        looks.next(tx, &changes.gate).await?;
     }
+    let row = if looks.campaigns.is_empty() {
+        tx.session(session).await?
+    } else {
+        tx.session_lock(session, SessionLock::Claim).await?
+    };
+    let row = row.ok_or_else(|| Error::unknown_session(session))?;
+    row.facts.alive(changes.now)?;
+    let kinds = match kinds {
+        Some(wanted) => row
+            .kinds
+            .iter()
+            .filter(|kind| wanted.contains(kind))
+            .cloned()
+            .collect(),
+        None => row.kinds.clone(),
+    };
+    let claimed = take(tx, &mut changes, looks, &row, limit.min(CLAIM_MAX), kinds).await?;
     let ids: Vec<JobId> = claimed.iter().map(|job| job.facts.id()).collect();
     let mut steps: BTreeMap<JobId, BTreeMap<StepName, Value>> = BTreeMap::new();
     if !ids.is_empty() {
@@ -171,37 +176,64 @@ pub async fn may_be_claimable(tx: &mut dyn Tx) -> Result<bool> {
     Ok(gate.admission().is_ok() && !tx.claim_campaigns(gate.epoch(), None, 1).await?.is_empty())
 }
 
+/// The looks of one claim at campaigns that may have something for it, each from where the last one
+/// ended, and once more from the first campaign (R21: campaigns take turns).
+struct Looks<'t> {
+    turn: &'t Turn,
+    /// What the last look found; empty once there is no more to see.
+    campaigns: Vec<CampaignRow>,
+    after: Option<CampaignId>,
+    is_wrapped: bool,
+    left: u32,
+}
+
+impl<'t> Looks<'t> {
+    fn new(turn: &'t Turn) -> Self {
+        let after = turn.last();
+        Self {
+            turn,
+            campaigns: Vec::new(),
+            after,
+            is_wrapped: after.is_none(),
+            left: LOOKS_MAX,
+        }
+    }
+
+    /// Looks at the next campaigns.
+    async fn next(&mut self, tx: &mut dyn Tx, gate: &Gate) -> Result<()> {
+        self.campaigns.clear();
+        while self.campaigns.is_empty() && self.left > 0 {
+            self.left = self.left.saturating_sub(1);
+            self.campaigns = tx
+                .claim_campaigns(gate.epoch(), self.after, CAMPAIGNS_PER_LOOK)
+                .await?;
+            self.after = self.campaigns.last().map(|row| row.facts.id());
+            if self.campaigns.is_empty() && std::mem::replace(&mut self.is_wrapped, true) {
+                self.left = 0;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Proposes, lets the core dispose of each proposal, and writes what it accepted.
 async fn take(
     tx: &mut dyn Tx,
     changes: &mut Changes,
-    turn: &Turn,
+    mut looks: Looks<'_>,
     session: &SessionRow,
     limit: u32,
     kinds: Vec<String>,
 ) -> Result<Vec<JobRow>> {
     let mut taken: Vec<JobRow> = Vec::new();
-    let mut after = turn.last();
-    let mut is_wrapped = after.is_none();
-    for _ in 0..LOOKS_MAX {
+    while !looks.campaigns.is_empty() {
         let wanted = limit.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
-        if wanted == 0 {
-            break;
-        }
-        let campaigns = tx
-            .claim_campaigns(changes.gate.epoch(), after, CAMPAIGNS_PER_LOOK)
-            .await?;
-        let Some(last) = campaigns.last().map(|row| row.facts.id()) else {
-            if is_wrapped {
-                break;
-            }
-            is_wrapped = true;
-            after = None;
-            continue;
-        };
-        let by_id: BTreeMap<CampaignId, &CampaignRow> =
-            campaigns.iter().map(|row| (row.facts.id(), row)).collect();
-        let count = u32::try_from(campaigns.len()).unwrap_or(u32::MAX);
+        let by_id: BTreeMap<CampaignId, &CampaignRow> = looks
+            .campaigns
+            .iter()
+            .map(|row| (row.facts.id(), row))
+            .collect();
+        let count = u32::try_from(by_id.len()).unwrap_or(u32::MAX);
         let proposal = ClaimProposal {
             campaigns: by_id.keys().copied().collect(),
             kinds: kinds.clone(),
@@ -231,7 +263,7 @@ async fn take(
             }
             changes.take(&decision);
             changes.evolve_job(&mut job, &decision);
-            turn.set(job.facts.campaign());
+            looks.turn.set(job.facts.campaign());
             taken.push(job);
         }
         // Written before the next look, which may come round to the same campaign: a job that is taken
@@ -245,7 +277,10 @@ async fn take(
                 .collect();
             tx.attempts_insert(&attempts).await?;
         }
-        after = Some(last);
+        if taken.len() >= limit as usize {
+            break;
+        }
+        looks.next(tx, &changes.gate).await?;
     }
     Ok(taken)
 }
@@ -326,7 +361,7 @@ pub struct Beat {
 /// A heartbeat: the session, and so each of its leases, lives on; also while paused.
 pub async fn heartbeat(tx: &mut dyn Tx, session: SessionId) -> Result<Beat> {
     let row = tx
-        .session_lock(session)
+        .session_lock(session, SessionLock::Renew)
         .await?
         .ok_or_else(|| Error::unknown_session(session))?;
     let gate = tx.gate().await?;
@@ -924,7 +959,7 @@ fn replayed(attempt: Option<&AttemptRow>, job: &JobRow) -> EndingReply {
 /// Ends a session, releasing what it holds with the attempts given back (R25).
 pub async fn deregister(tx: &mut dyn Tx, session: SessionId) -> Result<(u64, Gate)> {
     let row = tx
-        .session_lock(session)
+        .session_lock(session, SessionLock::End)
         .await?
         .ok_or_else(|| Error::unknown_session(session))?;
     let now = tx.clock().await?;

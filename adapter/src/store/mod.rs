@@ -4,7 +4,9 @@
 //! commands themselves are written once over them, in [`crate::line`]: SQL proposes, the core
 //! disposes. No primitive decides a rule; each says only what it reads or writes.
 //!
-//! Lock order, always: gate → sessions → campaigns (by id) → jobs (by id) → journal.
+//! Lock order, always: gate → sessions → campaigns (by id) → jobs (by id) → journal. What a command
+//! will write is locked before what comes later in that order, even if it is known only from a row that
+//! comes later: then that row is read without a lock first, and looked at again under its own.
 
 pub mod memory;
 pub mod postgres;
@@ -73,6 +75,18 @@ pub enum GateLock {
     Shared,
     /// Gate changes: alone.
     Exclusive,
+}
+
+/// How a transaction holds a worker session until it ends. A heartbeat keeps no claim waiting, and no
+/// claim a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionLock {
+    /// Claims: many at once, and beside a heartbeat, but none beside an end (R21).
+    Claim,
+    /// A heartbeat: beside claims, but not beside another heartbeat or an end.
+    Renew,
+    /// What may end the session, with what it holds (R24): alone.
+    End,
 }
 
 /// A database with a line in it.
@@ -521,8 +535,12 @@ pub trait Tx: Send {
     /// Reads a session.
     async fn session(&mut self, id: SessionId) -> Result<Option<SessionRow>>;
 
-    /// Locks a session for writing, and reads it.
-    async fn session_lock(&mut self, id: SessionId) -> Result<Option<SessionRow>>;
+    /// Locks a session, and reads it as it then is.
+    async fn session_lock(
+        &mut self,
+        id: SessionId,
+        lock: SessionLock,
+    ) -> Result<Option<SessionRow>>;
 
     /// Writes a session's expiry and end.
     async fn session_write(&mut self, session: &Session) -> Result<()>;

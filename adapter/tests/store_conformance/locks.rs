@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use andon::{JobCounts, JobStage};
 use andon_adapter::store::{
-    Access, ClaimProposal, GateLock, Insertion, JournalFilter, JournalOrder, SharedStore, Tx,
+    Access, ClaimProposal, GateLock, Insertion, JournalFilter, JournalOrder, SessionLock,
+    SharedStore, Tx,
 };
 
 use crate::fixture::{Can, Subject, number};
@@ -121,19 +122,82 @@ pub async fn who_locks_a_row_second_sees_what_the_first_wrote(subject: Subject) 
     assert_eq!(waits(second, commit(first)).await, JobStage::Processing);
 
     let mut first = subject.write().await;
-    let row = first.session_lock(session_id(1)).await.unwrap().unwrap();
-    first.session_write(&row.facts.end(at(9))).await.unwrap();
-    let store = subject.store.clone();
-    let second = async move {
-        let mut tx = begin(&store).await;
-        tx.session_lock(session_id(1))
-            .await
-            .unwrap()
-            .unwrap()
-            .facts
-            .ended_at
-    };
+    let row = first.session_lock(session_id(1), SessionLock::End).await;
+    let ended = row.unwrap().unwrap().facts.end(at(9));
+    first.session_write(&ended).await.unwrap();
+    let second = session_locked(subject.store.clone(), SessionLock::End);
     assert_eq!(waits(second, commit(first)).await, Some(at(9)));
+}
+
+/// Locks the session, and answers when it ended.
+async fn session_locked(store: SharedStore, lock: SessionLock) -> Option<andon::Timestamp> {
+    let mut tx = begin(&store).await;
+    let row = tx.session_lock(session_id(1), lock).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    row.facts.ended_at
+}
+
+pub async fn r21_what_ends_a_session_waits_for_its_claims_and_they_for_it(subject: Subject) {
+    let mut tx = subject.write().await;
+    tx.session_insert(&session(1)).await.unwrap();
+    tx.commit().await.unwrap();
+    for lock in [SessionLock::Claim, SessionLock::Renew] {
+        let mut first = subject.write().await;
+        first.session_lock(session_id(1), lock).await.unwrap();
+        let second = session_locked(subject.store.clone(), SessionLock::End);
+        assert_eq!(waits(second, commit(first)).await, None, "{lock:?}");
+    }
+    let mut first = subject.write().await;
+    let beaten = session(1).facts.heartbeat(at(5)).unwrap();
+    let row = first.session_lock(session_id(1), SessionLock::Renew).await;
+    assert_eq!(row.unwrap(), Some(session(1)));
+    first.session_write(&beaten).await.unwrap();
+    let second = session_locked(subject.store.clone(), SessionLock::Renew);
+    assert_eq!(waits(second, commit(first)).await, None);
+    for lock in [SessionLock::Claim, SessionLock::Renew] {
+        let mut first = subject.write().await;
+        let row = first.session_lock(session_id(1), SessionLock::End).await;
+        let ended = row.unwrap().unwrap().facts.end(at(9));
+        first.session_write(&ended).await.unwrap();
+        let second = session_locked(subject.store.clone(), lock);
+        assert_eq!(waits(second, commit(first)).await, Some(at(9)), "{lock:?}");
+    }
+}
+
+/// In both orders, and with the heartbeat written: an end still waits for a claim from before it.
+pub async fn r21_claims_and_a_heartbeat_of_one_session_do_not_wait(subject: Subject) {
+    if !subject.can(Can::WriteSideBySide) {
+        return;
+    }
+    let mut tx = subject.write().await;
+    tx.session_insert(&session(1)).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut claim = subject.write().await;
+    let mut heartbeat = subject.write().await;
+    let mut later = subject.write().await;
+    let all = async {
+        for tx in [&mut claim, &mut heartbeat, &mut later].into_iter().zip([
+            SessionLock::Claim,
+            SessionLock::Renew,
+            SessionLock::Claim,
+        ]) {
+            let (tx, lock) = tx;
+            tx.session_lock(session_id(1), lock).await.unwrap();
+            if lock == SessionLock::Renew {
+                let beaten = session(1).facts.heartbeat(at(5)).unwrap();
+                tx.session_write(&beaten).await.unwrap();
+            }
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(20), all).await;
+    all.expect("none waits");
+    commit(heartbeat).await;
+    let end = session_locked(subject.store.clone(), SessionLock::End);
+    let claims = async move {
+        commit(claim).await;
+        commit(later).await;
+    };
+    assert_eq!(waits(end, claims).await, None);
 }
 
 pub async fn i14_a_key_in_use_is_waited_for(subject: Subject) {

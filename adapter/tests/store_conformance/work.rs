@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use andon::{CallNumber, Fingerprint, JobStage, StepName, Verdict};
-use andon_adapter::store::{AttemptRow, StepRow};
+use andon_adapter::store::{AttemptRow, SessionLock, StepRow};
 use serde_json::{Value, json};
 
 use crate::fixture::{Subject, corrupt_row, micros, refused_by};
@@ -232,10 +232,17 @@ pub async fn sessions_are_read_as_they_were_written(subject: Subject) {
     tx.commit().await.unwrap();
     let mut tx = subject.write().await;
     assert_eq!(
-        tx.session_lock(session_id(1)).await.unwrap(),
+        tx.session_lock(session_id(1), SessionLock::Renew)
+            .await
+            .unwrap(),
         Some(row.clone())
     );
-    assert_eq!(tx.session_lock(session_id(2)).await.unwrap(), None);
+    assert_eq!(
+        tx.session_lock(session_id(2), SessionLock::End)
+            .await
+            .unwrap(),
+        None
+    );
     row.facts = row.facts.heartbeat(at(20)).unwrap();
     tx.session_write(&row.facts).await.unwrap();
     assert_eq!(tx.session(session_id(1)).await.unwrap(), Some(row.clone()));

@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use super::{
     Access, AttemptRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock, Error,
     GateLock, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Page,
-    Result, SessionRow, StepRow, Store, TallyRow, Tx,
+    Result, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
 };
 use tables::Tables;
 
@@ -403,7 +403,11 @@ impl Tx for MemoryTx {
         Ok(self.tables.session_by_id(id))
     }
 
-    async fn session_lock(&mut self, id: SessionId) -> Result<Option<SessionRow>> {
+    async fn session_lock(
+        &mut self,
+        id: SessionId,
+        _lock: SessionLock,
+    ) -> Result<Option<SessionRow>> {
         self.lock(|tables| tables.session_by_id(id))
     }
 

@@ -11,7 +11,7 @@ use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
 use crate::store::sql::{Kind, micros};
-use crate::store::{GateLock, Result};
+use crate::store::{GateLock, Result, SessionLock};
 
 pub(super) type Db = sqlx::Postgres;
 pub(super) type Connection = sqlx::PgConnection;
@@ -41,6 +41,16 @@ pub(super) const CLOCK: &str = "SELECT clock_timestamp() AS now";
 
 /// Rows are locked one by one. NO KEY: rows that refer to these may be added meanwhile.
 pub(super) const FOR_UPDATE: &str = " FOR NO KEY UPDATE";
+
+/// The locks of a session's row. No heartbeat changes its key, so that a claim's KEY SHARE stands beside
+/// one; what ends the session asks for the whole row, as if to delete it, and so for each claim's end.
+pub(super) fn for_session(lock: SessionLock) -> &'static str {
+    match lock {
+        SessionLock::Claim => " FOR KEY SHARE",
+        SessionLock::Renew => FOR_UPDATE,
+        SessionLock::End => " FOR UPDATE",
+    }
+}
 
 /// Microseconds from 1970 to 2000, where PostgreSQL begins to count.
 const EPOCH: i64 = 946_684_800_000_000;

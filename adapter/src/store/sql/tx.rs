@@ -23,7 +23,7 @@ use super::dialect::{self, Connection, Db};
 use crate::store::{
     AttemptRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock, Error, GateLock,
     IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Page, Result,
-    SessionRow, StepRow, TallyRow, Tx,
+    SessionLock, SessionRow, StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -327,8 +327,12 @@ impl Tx for SqlTx<'_> {
         self.leave(answer)
     }
 
-    async fn session_lock(&mut self, id: SessionId) -> Result<Option<SessionRow>> {
-        let answer = work::lock_session(self.enter(), id).await;
+    async fn session_lock(
+        &mut self,
+        id: SessionId,
+        lock: SessionLock,
+    ) -> Result<Option<SessionRow>> {
+        let answer = work::lock_session(self.enter(), id, lock).await;
         self.leave(answer)
     }
 

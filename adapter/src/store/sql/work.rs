@@ -8,13 +8,13 @@ use andon::{
 };
 use uuid::Uuid;
 
-use super::dialect::{self, Connection, FOR_UPDATE, Time};
+use super::dialect::{self, Connection, Time};
 use super::gate::one;
 use super::jobs::all;
 use super::record::fingerprint;
 use super::rows::{Row, Set, assignments, json, limit, nanos, source, statement, value};
 use crate::store::sql::{Column, Columns, Kind};
-use crate::store::{AttemptRow, Result, SessionRow, StepRow};
+use crate::store::{AttemptRow, Result, SessionLock, SessionRow, StepRow};
 
 const ATTEMPT: &str = "a.job_id, a.token, a.session_id, a.worker, a.claimed_at, a.ended_at, a.ending, \
      a.fingerprint, a.answer, a.error, a.kept_result";
@@ -320,14 +320,15 @@ pub(super) async fn session(
 pub(super) async fn lock_session(
     connection: &mut Connection,
     id: SessionId,
+    lock: SessionLock,
 ) -> Result<Option<SessionRow>> {
-    session_by_id(connection, id, FOR_UPDATE).await
+    session_by_id(connection, id, dialect::for_session(lock)).await
 }
 
 async fn session_by_id(
     connection: &mut Connection,
     id: SessionId,
-    lock: &str,
+    lock: &'static str,
 ) -> Result<Option<SessionRow>> {
     let sql = format!("SELECT {SESSION} FROM andon_sessions s WHERE s.id = $1{lock}");
     let row = statement(sql)

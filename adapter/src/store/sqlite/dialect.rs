@@ -10,7 +10,7 @@ use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
 use crate::store::sql::{Kind, micros};
-use crate::store::{GateLock, Result};
+use crate::store::{GateLock, Result, SessionLock};
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Connection = sqlx::SqliteConnection;
@@ -29,6 +29,11 @@ pub(super) const CLOCK: &str =
 
 /// The whole database is locked (see [`BEGIN_WRITE`]), and SQLite has no locks on rows.
 pub(super) const FOR_UPDATE: &str = "";
+
+/// See [`FOR_UPDATE`].
+pub(super) fn for_session(_lock: SessionLock) -> &'static str {
+    FOR_UPDATE
+}
 
 /// A time as a number of microseconds.
 #[derive(Debug, Clone, Copy)]
