@@ -7,6 +7,7 @@
 pub mod check;
 pub mod gate;
 pub mod inductive;
+pub mod journal;
 pub mod line;
 pub mod trace;
 pub mod transactions;
