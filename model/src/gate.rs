@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
+use andon::breaker::Standing;
 use andon::{
-    Actor, ActorName, AnyBreaker, BreakerSettings, By, CallOutcome, CircuitState, Decision,
-    ErrorText, Gate, JobId, Marks, QueueState, Refusal, Report, Reporter, ResumeRequest,
-    ServiceName, Timestamp, Version,
+    Actor, ActorName, AnyBreaker, BreakerRecord, BreakerSettings, By, CallOutcome, CircuitState,
+    Decision, ErrorText, Event, Gate, GateEvent, JobId, Marks, QueueState, Refusal, Report,
+    Reporter, ResumeRequest, ServiceName, Stamp, Timestamp, Version,
 };
 use stateright::{Model, Property};
 
@@ -32,6 +33,43 @@ pub enum Act {
     Resume,
     /// An automation tries to resume the queue.
     ResumeByAutomation,
+    /// An operator pauses the queue while the clock is an hour back.
+    PauseEarly,
+    /// An operator pauses the queue when all cool-downs have elapsed; no tick comes.
+    PauseLate,
+    /// A tick comes while the clock is an hour back.
+    TickEarly,
+    /// The configuration no longer has the service.
+    Retire(Service),
+    /// The configuration has the service, with its own settings.
+    Declare(Service),
+    /// The service's threshold becomes this one.
+    Threshold(Service, Threshold),
+    /// The service gets a cool-down if it has none, or loses it.
+    CoolDown(Service),
+    /// A service with the largest threshold fails until its count is one below.
+    FailForYears(Service),
+}
+
+/// A threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Threshold {
+    /// 1.
+    One,
+    /// 2.
+    Two,
+    /// The largest there is.
+    Largest,
+}
+
+impl Threshold {
+    const fn failures(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Largest => u32::MAX,
+        }
+    }
 }
 
 /// One of the two services.
@@ -52,17 +90,83 @@ impl Service {
             Self::Patient => "patient",
         })
     }
+
+    fn settings(self) -> Option<BreakerSettings> {
+        let (threshold, cool_down) = match self {
+            Self::Cooling => (1, Some(COOL_DOWN)),
+            Self::Patient => (2, None),
+        };
+        BreakerSettings::new(threshold, cool_down).ok()
+    }
 }
 
 /// A state: what of a gate the rules can tell apart, and what the last step did.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     queue: QueueState,
-    breakers: Vec<(CircuitState, andon::breaker::Hold, u32)>,
+    breakers: Vec<Form>,
     /// The gate itself: versions and epochs in it only grow, so they are left out of the comparison.
     gate: Uncompared,
-    last: Option<Act>,
+    last: Last,
     violations: Vec<&'static str>,
+}
+
+/// What the last step was, as far as a sight asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Last {
+    Resume,
+    Reset,
+    PauseLate,
+    Declare,
+    Other,
+}
+
+impl Last {
+    const fn of(act: Act) -> Self {
+        match act {
+            Act::Resume => Self::Resume,
+            Act::Reset(_) => Self::Reset,
+            Act::PauseLate => Self::PauseLate,
+            Act::Declare(_) => Self::Declare,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What of a breaker the rules can tell apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Form {
+    circuit: CircuitState,
+    hold: andon::breaker::Hold,
+    /// Up to 2, or at most 2 below the largest: what is between behaves as 2 does, and is not told apart.
+    count: u32,
+    settings: BreakerSettings,
+    standing: Standing,
+}
+
+impl Form {
+    fn of(breaker: &AnyBreaker) -> Self {
+        let count = breaker.failure_count();
+        Self {
+            circuit: breaker.state(),
+            hold: breaker.hold(),
+            count: if count >= u32::MAX - 2 {
+                count
+            } else {
+                count.min(2)
+            },
+            settings: breaker.settings(),
+            standing: breaker.standing(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.circuit == CircuitState::Closed
+    }
+
+    fn is_retired(&self) -> bool {
+        self.standing == Standing::Retired
+    }
 }
 
 impl State {
@@ -70,7 +174,15 @@ impl State {
     pub fn is_half_open(&self) -> bool {
         self.breakers
             .iter()
-            .any(|(circuit, _, _)| *circuit == CircuitState::HalfOpen)
+            .any(|breaker| breaker.circuit == CircuitState::HalfOpen)
+    }
+
+    fn is_every_breaker_closed(&self) -> bool {
+        self.breakers.iter().all(Form::is_closed)
+    }
+
+    fn keeps(&self, rule: &str) -> bool {
+        !self.violations.contains(&rule)
     }
 }
 
@@ -93,6 +205,8 @@ impl core::hash::Hash for Uncompared {
 pub struct GateModel;
 
 const NOW: Timestamp = Timestamp::from_micros(0);
+const EARLY: Timestamp = Timestamp::from_micros(-3_600_000_000);
+const LATE: Timestamp = Timestamp::from_micros(3_600_000_000);
 const COOL_DOWN: Duration = Duration::from_mins(1);
 
 fn operator() -> Option<By> {
@@ -109,14 +223,8 @@ impl GateModel {
     fn initial_gate() -> Option<Gate> {
         let mut gate = Gate::initial();
         let services = [
-            (
-                Service::Cooling.name().ok()?,
-                BreakerSettings::new(1, Some(COOL_DOWN)).ok()?,
-            ),
-            (
-                Service::Patient.name().ok()?,
-                BreakerSettings::new(2, None).ok()?,
-            ),
+            (Service::Cooling.name().ok()?, Service::Cooling.settings()?),
+            (Service::Patient.name().ok()?, Service::Patient.settings()?),
         ];
         let decision = gate
             .decide_configure(&By::SYSTEM, &services.into(), NOW)
@@ -162,30 +270,38 @@ impl GateModel {
             ),
             Act::Open(s) => evolved(gate, gate.decide_open_breaker(&by, &s.name().ok()?, NOW)),
             Act::Reset(s) => evolved(gate, gate.decide_reset_breaker(&by, &s.name().ok()?, NOW)),
-            Act::Tick => evolved(gate, gate.decide_tick(NOW.plus(COOL_DOWN))).map(|mut ticked| {
-                // A tick does not move the model's clock: cool-downs count from each opening afresh.
-                let mut record = ticked.record();
-                record.queue.last_seen = NOW;
-                if let Ok(back) = Gate::try_from(record) {
-                    ticked = back;
-                }
-                ticked
-            }),
+            Act::Tick => evolved(gate, gate.decide_tick(NOW.plus(COOL_DOWN))),
+            Act::TickEarly => evolved(gate, gate.decide_tick(EARLY)),
+            Act::PauseEarly => evolved(gate, gate.decide_pause_queue(&by, EARLY)),
+            Act::PauseLate => evolved(gate, gate.decide_pause_queue(&by, LATE)),
             Act::Pause => evolved(gate, gate.decide_pause_queue(&by, NOW)),
             Act::Resume => evolved(gate, gate.decide_resume(&by, &resume, NOW)),
             Act::ResumeByAutomation => {
                 evolved(gate, gate.decide_resume(&automation()?, &resume, NOW))
             }
+            Act::Retire(_) | Act::Declare(_) | Act::Threshold(..) | Act::CoolDown(_) => {
+                let services = configured(gate, act)?;
+                evolved(gate, gate.decide_configure(&by, &services, NOW))
+            }
+            Act::FailForYears(s) => Ok(failed_for_years(gate, s)?),
         })
     }
 
-    fn state(gate: Gate, last: Option<Act>, violations: Vec<&'static str>) -> State {
+    /// The clock of every other step is the usual one again: cool-downs count from each opening afresh,
+    /// and the space stays finite.
+    fn with_usual_clock(gate: Gate) -> Gate {
+        if gate.queue().last_seen() == NOW {
+            return gate;
+        }
+        let mut record = gate.record();
+        record.queue.last_seen = NOW;
+        Gate::try_from(record).unwrap_or(gate)
+    }
+
+    fn state(gate: Gate, last: Last, violations: Vec<&'static str>) -> State {
         State {
             queue: gate.queue().state(),
-            breakers: gate
-                .breakers()
-                .map(|b| (b.state(), b.hold(), b.failure_count().min(3)))
-                .collect(),
+            breakers: gate.breakers().map(Form::of).collect(),
             gate: Uncompared(gate),
             last,
             violations,
@@ -199,6 +315,65 @@ fn evolved<O>(gate: &Gate, decided: Result<Decision<O>, Refusal>) -> Result<Gate
         after.apply(&decision);
         after
     })
+}
+
+/// The declared services of the gate, changed as the act says; none if that is no change.
+fn configured(gate: &Gate, act: Act) -> Option<andon::Services> {
+    let declared = gate
+        .breakers()
+        .filter(|breaker| breaker.standing() == Standing::Declared);
+    let mut services: andon::Services = declared
+        .map(|breaker| (breaker.service().clone(), breaker.settings()))
+        .collect();
+    let before = services.clone();
+    match act {
+        Act::Retire(service) => {
+            services.remove(&service.name().ok()?);
+        }
+        Act::Declare(service) => {
+            services.insert(service.name().ok()?, service.settings()?);
+        }
+        Act::Threshold(service, threshold) => {
+            let settings = services.get_mut(&service.name().ok()?)?;
+            let (failures, cool_down) = (threshold.failures(), settings.cool_down());
+            *settings = BreakerSettings::new(failures, cool_down).ok()?;
+        }
+        Act::CoolDown(service) => {
+            let settings = services.get_mut(&service.name().ok()?)?;
+            let cool_down = match settings.cool_down() {
+                Some(_) => None,
+                None => Some(COOL_DOWN),
+            };
+            *settings = BreakerSettings::new(settings.threshold(), cool_down).ok()?;
+        }
+        _ => return None,
+    }
+    (services != before).then_some(services)
+}
+
+/// The gate after the events of four thousand million counted failures, of which the last says it all.
+fn failed_for_years(gate: &Gate, service: Service) -> Option<Gate> {
+    let service = service.name().ok()?;
+    let breaker = gate.breaker(&service).ok()?;
+    let failure_count = u32::MAX - 1;
+    if breaker.state() != CircuitState::Closed
+        || breaker.settings().threshold() <= failure_count
+        || breaker.failure_count() >= failure_count
+    {
+        return None;
+    }
+    let stamp = Stamp {
+        at: NOW,
+        version: gate.version(),
+        epoch: gate.epoch(),
+    };
+    let event = GateEvent::FailureCounted {
+        service,
+        failure_count,
+    };
+    let mut after = gate.clone();
+    after.evolve(&stamp, &Event::Gate { event });
+    Some(after)
 }
 
 /// The names of the step invariants that a step breaks.
@@ -231,7 +406,98 @@ fn broken(before: &Gate, act: Act, after: &Gate) -> Vec<&'static str> {
     if (before.epoch() != after.epoch()) != resumed {
         broken.push("I12");
     }
+    if !r17_keeps_time(before, act, after) {
+        broken.push("R17");
+    }
+    if !r18_keeps_counts(before, act, after) {
+        broken.push("R18");
+    }
+    if !r19_keeps_states(before, act, after) {
+        broken.push("R19");
+    }
     broken
+}
+
+/// R17: what is recorded never goes back, whatever the clock shows, and a cool-down that has elapsed
+/// takes effect in a tick only: until then the breaker is shown as it is stored, at any time.
+fn r17_keeps_time(before: &Gate, act: Act, after: &Gate) -> bool {
+    let clock = match act {
+        Act::PauseEarly | Act::TickEarly => EARLY,
+        Act::PauseLate => LATE,
+        Act::Tick => NOW.plus(COOL_DOWN),
+        _ => NOW,
+    };
+    let (was, is) = (before.queue().last_seen(), after.queue().last_seen());
+    let is_half_open = |gate: &Gate| -> Vec<bool> {
+        let breakers = gate.breakers();
+        breakers
+            .map(|breaker| breaker.state() == CircuitState::HalfOpen)
+            .collect()
+    };
+    let half_opens = is_half_open(before)
+        .iter()
+        .zip(is_half_open(after))
+        .any(|(was, is)| !was && is);
+    let written = after
+        .queue()
+        .cause()
+        .filter(|_| before.queue().cause().is_none());
+    (is == was || is == clock.max(was))
+        && written.is_none_or(|pause| pause.at == clock.max(was))
+        && (!half_opens || act == Act::Tick)
+}
+
+/// R18: a failure never lowers a count, the largest one too; a report that is stale, or that comes while
+/// the breaker is OPEN, changes nothing of the gate.
+fn r18_keeps_counts(before: &Gate, act: Act, after: &Gate) -> bool {
+    let (Act::Fail(service) | Act::FailStale(service) | Act::Succeed(service)) = act else {
+        return true;
+    };
+    let Ok(name) = service.name() else {
+        return false;
+    };
+    let (Ok(was), Ok(is)) = (before.breaker(&name), after.breaker(&name)) else {
+        return false;
+    };
+    let has_no_effect = matches!(act, Act::FailStale(_)) || was.state() == CircuitState::Open;
+    let is_failure = !matches!(act, Act::Succeed(_));
+    (!has_no_effect || before == after)
+        && (!is_failure || is.failure_count() >= was.failure_count())
+}
+
+/// R19: a configuration leaves every breaker there, and its state, count, hold and `since` as they are;
+/// what it says of a service is stored. Nothing else changes any of that.
+fn r19_keeps_states(before: &Gate, act: Act, after: &Gate) -> bool {
+    let without_configuration = |gate: &Gate| -> Vec<BreakerRecord> {
+        let breakers = gate.breakers().map(AnyBreaker::record);
+        breakers
+            .map(|record| BreakerRecord {
+                settings: BreakerSettings::default(),
+                standing: Standing::Declared,
+                ..record
+            })
+            .collect()
+    };
+    let configuration = |gate: &Gate| -> Vec<(BreakerSettings, Standing)> {
+        let breakers = gate.breakers();
+        breakers
+            .map(|breaker| (breaker.settings(), breaker.standing()))
+            .collect()
+    };
+    let Some(services) = configured(before, act) else {
+        return configuration(before) == configuration(after);
+    };
+    let is_as_configured = after
+        .breakers()
+        .all(|breaker| match services.get(breaker.service()) {
+            Some(settings) => {
+                breaker.standing() == Standing::Declared && breaker.settings() == *settings
+            }
+            None => breaker.standing() == Standing::Retired,
+        });
+    is_as_configured
+        && without_configuration(before) == without_configuration(after)
+        && before.queue().cause() == after.queue().cause()
 }
 
 impl Model for GateModel {
@@ -240,7 +506,7 @@ impl Model for GateModel {
 
     fn init_states(&self) -> Vec<State> {
         Self::initial_gate()
-            .map(|gate| Self::state(gate, None, Vec::new()))
+            .map(|gate| Self::state(gate, Last::Other, Vec::new()))
             .into_iter()
             .collect()
     }
@@ -256,13 +522,27 @@ impl Model for GateModel {
                 Act::Reset(service),
             ]);
         }
+        actions.extend([Act::PauseEarly, Act::PauseLate, Act::TickEarly]);
+        for service in Service::ALL {
+            actions.extend([Act::Retire(service), Act::Declare(service)]);
+        }
+        // Each setting of one service, so that the space stays small.
+        actions.extend([
+            Act::CoolDown(Service::Cooling),
+            Act::FailForYears(Service::Cooling),
+            Act::Threshold(Service::Cooling, Threshold::One),
+            Act::Threshold(Service::Cooling, Threshold::Largest),
+            Act::Threshold(Service::Patient, Threshold::One),
+            Act::Threshold(Service::Patient, Threshold::Two),
+        ]);
     }
 
     fn next_state(&self, state: &State, act: Act) -> Option<State> {
         let before = &state.gate.0;
         let after = Self::act(before, act)?.ok()?;
         let violations = broken(before, act, &after);
-        Some(Self::state(after, Some(act), violations))
+        let after = Self::with_usual_clock(after);
+        Some(Self::state(after, Last::of(act), violations))
     }
 
     fn format_step(&self, before: &State, act: Act) -> Option<String> {
@@ -271,7 +551,7 @@ impl Model for GateModel {
             state
                 .breakers
                 .iter()
-                .map(|(circuit, _, _)| circuit.as_str())
+                .map(|breaker| breaker.circuit.as_str())
                 .collect::<Vec<_>>()
                 .join(" and ")
         };
@@ -283,47 +563,105 @@ impl Model for GateModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(
-                "I1: queue ACTIVE only with every breaker CLOSED",
-                |_, s: &State| {
-                    s.queue == QueueState::Paused
-                        || s.breakers
-                            .iter()
-                            .all(|(state, _, _)| *state == CircuitState::Closed)
-                },
-            ),
-            Property::always("I20: held only while OPEN", |_, s: &State| {
-                s.breakers.iter().all(|(state, hold, _)| {
-                    *hold == andon::breaker::Hold::Free || *state == CircuitState::Open
-                })
-            }),
-            Property::always(
-                "I5, I6, I7, I12, I18: no step breaks them",
-                |_, s: &State| s.violations.is_empty(),
-            ),
-            Property::sometimes("a resume succeeds after an opening", |_, s: &State| {
-                s.last == Some(Act::Resume) && s.queue == QueueState::Active
-            }),
-            Property::sometimes("a breaker is half-open", |_, s: &State| s.is_half_open()),
-            Property::sometimes("all closed, still paused after a reset", |_, s: &State| {
-                matches!(s.last, Some(Act::Reset(_)))
-                    && s.queue == QueueState::Paused
-                    && s.breakers
-                        .iter()
-                        .all(|(state, _, _)| *state == CircuitState::Closed)
-            }),
-        ]
+        let mut properties = rules();
+        properties.extend(sights());
+        properties
     }
+}
+
+fn rules() -> Vec<Property<GateModel>> {
+    vec![
+        Property::always(
+            "I1: queue ACTIVE only with every breaker CLOSED",
+            |_, s: &State| s.queue == QueueState::Paused || s.is_every_breaker_closed(),
+        ),
+        Property::always("I20: held only while OPEN", |_, s: &State| {
+            s.breakers.iter().all(|breaker| {
+                breaker.hold == andon::breaker::Hold::Free || breaker.circuit == CircuitState::Open
+            })
+        }),
+        Property::always(
+            "I5, I6, I7, I12, I18: no step breaks them",
+            |_, s: &State| {
+                ["I5", "I6", "I7", "I12", "I18"]
+                    .into_iter()
+                    .all(|rule| s.keeps(rule))
+            },
+        ),
+        Property::always(
+            "R17: recorded time never goes back, and a cool-down takes effect in a tick only",
+            |_, s: &State| s.keeps("R17"),
+        ),
+        Property::always(
+            "R18: counts saturate, and a report that is only tallied changes nothing",
+            |_, s: &State| s.keeps("R18"),
+        ),
+        Property::always(
+            "R19: declaring, configuring and retiring open, close, count and forget nothing",
+            |_, s: &State| s.keeps("R19"),
+        ),
+    ]
+}
+
+fn sights() -> Vec<Property<GateModel>> {
+    vec![
+        Property::sometimes("a resume succeeds after an opening", |_, s: &State| {
+            s.last == Last::Resume && s.queue == QueueState::Active
+        }),
+        Property::sometimes("a breaker is half-open", |_, s: &State| s.is_half_open()),
+        Property::sometimes("all closed, still paused after a reset", |_, s: &State| {
+            s.last == Last::Reset && s.queue == QueueState::Paused && s.is_every_breaker_closed()
+        }),
+        Property::sometimes(
+            "an elapsed cool-down leaves its breaker open until a tick (R17)",
+            |_, s: &State| {
+                s.last == Last::PauseLate
+                    && s.breakers.iter().any(|breaker| {
+                        breaker.circuit == CircuitState::Open
+                            && breaker.settings.cool_down().is_some()
+                    })
+            },
+        ),
+        Property::sometimes("the largest count, reached (R18)", |_, s: &State| {
+            s.breakers
+                .iter()
+                .any(|breaker| breaker.count == u32::MAX && breaker.circuit == CircuitState::Open)
+        }),
+        Property::sometimes("the largest count, half-open (R18)", |_, s: &State| {
+            s.breakers.iter().any(|breaker| {
+                breaker.count == u32::MAX && breaker.circuit == CircuitState::HalfOpen
+            })
+        }),
+        Property::sometimes(
+            "a retired service's breaker is open (R19)",
+            |_, s: &State| {
+                let mut breakers = s.breakers.iter();
+                breakers
+                    .any(|breaker| breaker.is_retired() && breaker.circuit == CircuitState::Open)
+            },
+        ),
+        Property::sometimes(
+            "an open breaker's service is declared again (R19)",
+            |_, s: &State| s.last == Last::Declare && !s.is_every_breaker_closed(),
+        ),
+        Property::sometimes(
+            "a lowered threshold leaves its breaker closed (R19)",
+            |_, s: &State| {
+                s.breakers.iter().any(|breaker| {
+                    breaker.is_closed() && breaker.count >= breaker.settings.threshold()
+                })
+            },
+        ),
+    ]
 }
 
 /// The one configuration of this model.
 pub fn configurations() -> Vec<Configuration> {
     vec![Configuration::new(
         "gate",
-        "the queue and two breakers: failures, openings, resets, cool-downs, pauses, resumes",
+        "the queue and two breakers: failures, resets, cool-downs, pauses, resumes, configurations",
         Size::Small,
-        536,
+        9_307,
         GateModel,
     )]
 }
@@ -333,7 +671,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i1_i5_i6_i7_i12_i18_i20_hold_in_every_reachable_gate() {
+    fn i1_i5_i6_i7_i12_i18_i20_r17_r18_r19_hold_in_every_reachable_gate() {
         for configuration in configurations() {
             let report = configuration.check(1);
             assert!(report.is_right(), "{report}");

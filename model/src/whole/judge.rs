@@ -296,16 +296,13 @@ fn state(breaker: &BreakerRecord) -> (CircuitState, Version, Hold, u32, Option<T
 /// Nothing else does any of that.
 fn r19_configuring_touches_no_state(taken: &Taken<'_>) -> bool {
     let (old, new) = (breakers(taken.before), breakers(taken.after));
-    let services = match (taken.command, taken.answer) {
-        (Command::Configure { services }, Ok(_)) => services,
-        _ => {
-            let configured = |breakers: &[BreakerRecord]| -> Vec<_> {
-                let each = breakers.iter();
-                each.map(|b| (b.service.clone(), b.settings, b.standing))
-                    .collect()
-            };
-            return configured(&old) == configured(&new);
-        }
+    let (Command::Configure { services }, Ok(_)) = (taken.command, taken.answer) else {
+        let configured = |breakers: &[BreakerRecord]| -> Vec<_> {
+            let each = breakers.iter();
+            each.map(|b| (b.service.clone(), b.settings, b.standing))
+                .collect()
+        };
+        return configured(&old) == configured(&new);
     };
     let is_known = |service: &ServiceName| new.iter().any(|b| b.service == *service);
     let are_all_there = old.iter().all(|b| is_known(&b.service)) && services.keys().all(is_known);
