@@ -9,6 +9,7 @@ pub mod gate;
 pub mod inductive;
 pub mod journal;
 pub mod line;
+pub mod liveness;
 pub mod trace;
 pub mod transactions;
 pub mod whole;
@@ -24,6 +25,7 @@ pub fn configurations() -> Vec<Configuration> {
         inductive::configurations(),
         transactions::configurations(),
         workers::configurations(),
+        liveness::configurations(),
         whole::configurations(),
     ]
     .into_iter()

@@ -1,10 +1,47 @@
-//! The workers' model.
+//! The workers' model: workers, a line, and a network between them that duplicates, reorders and drops.
+//!
+//! **What is modelled.** Workers claim a job, confirm the gate, take a permit, make the call of the job's
+//! one step, report it, go on when it is recorded, and end their lease: with success, failure, a retryable
+//! error or by giving it back. They crash, fall silent while time goes on, stop waiting for answers, and
+//! report late, twice or out of order. The line serves messages, sweeps, and obeys an operator. Its side
+//! is [`rows::Rows`] and the core's `decide_…` and `evolve`; a worker's side is the core's
+//! [`andon::permit::permit`] and [`andon::Confirmation::latest`].
+//!
+//! *Servers restart between any two steps, by construction:* the rows are all that one step hands to the
+//! next. Each command parses them into the core's entities, decides, and writes plain rows back.
+//!
+//! *The network* holds a set of reports: one that was sent may arrive at any time, again, or never
+//! ([`Act::Drop`]), and a worker that has no answer sends it again. Answers arrive at any time. A question
+//! for the gate is answered at once and its answer is delayed at will: one that was asked earlier and
+//! answered at the same instant could be relied on for less time, so no call is lost that a later question
+//! would not have let out, too.
+//!
+//! *Time* is one clock of seconds, at which the database's and the workers' monotonic clocks run alike.
+//! Instants are kept as how long ago, or how long until, and no longer than they matter.
+//!
+//! **Why the bounds suffice.** States are in normal form: rules compare versions, tokens,
+//! sessions and instants and never look at their values, so commands, claims and leases may go on for ever
+//! in a finite space where a configuration says [`FREE`]. A rule looks at one job, its campaign, one lease
+//! and one report at a time: two workers are what a lease can be lost between, one service and one job what
+//! a report is about. What is bounded is how many reports are on their way at once, how often a job may be
+//! tried, and in most configurations how many commands the operator gives.
+//!
+//! **What is not modelled.** Several steps or calls under one lease (the call's number is 1); cancelling,
+//! retrying and pausing single jobs, cool-downs and several campaigns (the line's model has them); waiting
+//! answers to questions for the gate (they only shorten, R30); clocks that run at different rates;
+//! deregistering (R25's release stands for it); heartbeats of a dead process that are still on their way.
+//!
+//! A breaker that a permit's call opens has a newer `since` than any permit given before, and no permit is
+//! given while it is open: a permitted call is judged *stale*, and never *while open*.
 
 mod judge;
 mod normal;
 pub mod rows;
 pub mod worker;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use andon::{CampaignStage, Withheld};
 use stateright::{Model, Property};
 
 use crate::check::{Configuration, Size};
@@ -39,6 +76,12 @@ pub struct Bounds {
     pub crashes: u8,
     /// Whether calls may fail.
     pub failures: Failures,
+    /// Whether a worker that is told to stop gives back what it has ended before.
+    pub second_thoughts: bool,
+    /// Whether workers keep their names.
+    pub names: Names,
+    /// Reports that may be on their way at once, late ones included.
+    pub reports: usize,
     /// One rule broken on purpose, for the checks to find.
     pub wrong: Option<Wrong>,
 }
@@ -55,6 +98,15 @@ pub enum Second {
     Enqueued,
     /// The first one spawns it when it completes (R28).
     Spawned,
+}
+
+/// Whether workers keep their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Names {
+    /// They do: a trace names the same worker by the same number all along.
+    Kept,
+    /// States that differ in the names only are one.
+    Free,
 }
 
 /// Whether calls may fail.
@@ -93,29 +145,11 @@ pub enum Wrong {
     ClaimWhilePaused,
 }
 
-impl Bounds {
-    /// Whether a message to a dead session may still have an effect.
-    fn revives(&self, rows: &Rows, session: u8) -> bool {
-        self.wrong == Some(Wrong::HeartbeatRevives) && rows.session(session).is_some()
-    }
-}
-
 /// A message on its way. The network holds a set of them: a message that was sent may be delivered at
 /// any time, never, or again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
-    /// A worker asks for the gate, or beats its heart.
-    Ask {
-        /// Who.
-        worker: u8,
-        /// For which session.
-        session: u8,
-        /// Seconds ago.
-        age: u8,
-        /// Whether it is a heartbeat.
-        beats: bool,
-    },
-    /// The answer to that.
+    /// The line's answer to a question for the gate, or to a heartbeat.
     Told {
         /// To whom.
         worker: u8,
@@ -126,16 +160,7 @@ pub enum Message {
         /// What it says.
         heard: Heard,
     },
-    /// A worker asks for a job.
-    Claim {
-        /// Who.
-        worker: u8,
-        /// For which session.
-        session: u8,
-        /// Seconds ago.
-        age: u8,
-    },
-    /// The answer to that.
+    /// The line's answer to a claim.
     Leased {
         /// To whom.
         worker: u8,
@@ -189,10 +214,7 @@ impl Message {
 
     fn session_mut(&mut self) -> Option<&mut u8> {
         match self {
-            Self::Ask { session, .. }
-            | Self::Told { session, .. }
-            | Self::Claim { session, .. }
-            | Self::Leased { session, .. } => Some(session),
+            Self::Told { session, .. } | Self::Leased { session, .. } => Some(session),
             Self::Call { .. } | Self::Called { .. } | Self::End { .. } | Self::Ended { .. } => None,
         }
     }
@@ -210,7 +232,7 @@ impl Message {
             | Self::Called { held, .. }
             | Self::End { held, .. }
             | Self::Ended { held } => Some(held),
-            Self::Ask { .. } | Self::Told { .. } | Self::Claim { .. } => None,
+            Self::Told { .. } => None,
         }
     }
 
@@ -230,8 +252,6 @@ impl Message {
     /// A second passes.
     fn tick(&mut self, bounds: &Bounds) {
         match self {
-            Self::Ask { age, beats, .. } => *age = (*age + 1).min(age_max(*beats, bounds)),
-            Self::Claim { age, .. } => *age = (*age + 1).min(bounds.ttl),
             Self::Told { heard, beats, .. } => {
                 heard.age = (heard.age + 1).min(age_max(*beats, bounds));
             }
@@ -258,14 +278,12 @@ pub struct State {
     net: Vec<Message>,
     operations: u8,
     crashes: u8,
-    /// Watched: what the last step showed.
-    seen: Option<Seen>,
     /// Watched: the properties that a step has broken.
     broken: Vec<Broken>,
 }
 
 /// What a step showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Resumed,
     PausedDuringCall,
@@ -273,7 +291,6 @@ enum Seen {
     FailedBySweep,
     StepGiven,
     Opened,
-    WhileOpen,
     Stale,
     ReportedAgain,
     LostSuccess,
@@ -283,6 +300,21 @@ enum Seen {
     LateEndingRefused,
     SecondEndingRefused,
     EndedAgain,
+    QueuePaused,
+    JobStopped,
+    Unconfirmed,
+    SessionTooShort,
+}
+
+impl From<Withheld> for Seen {
+    fn from(withheld: Withheld) -> Self {
+        match withheld {
+            Withheld::QueuePaused => Self::QueuePaused,
+            Withheld::JobStopped => Self::JobStopped,
+            Withheld::Unconfirmed => Self::Unconfirmed,
+            Withheld::SessionTooShort => Self::SessionTooShort,
+        }
+    }
 }
 
 /// A property of steps.
@@ -316,11 +348,15 @@ pub enum Act {
     Deliver(Message),
     /// A message is lost for good.
     Drop(Message),
-    /// A worker asks for the gate.
-    Ask(u8),
-    /// A worker beats its heart.
+    /// A worker asks for the gate, and hears the answer at once.
+    Hear(u8),
+    /// A worker beats its heart, and hears the answer at once.
     Beat(u8),
-    /// A worker asks for a job.
+    /// A worker has asked for the gate, and the answer is on its way.
+    Ask(u8),
+    /// A worker has beaten its heart, and the answer is on its way.
+    AskBeating(u8),
+    /// A worker has asked for a job, and the line gives it one.
     Claim(u8),
     /// A worker takes a permit and starts its call.
     Call(u8),
@@ -343,10 +379,48 @@ pub enum Act {
 }
 
 /// Workers, their messages, and the line.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WorkersModel {
-    /// What it allows.
-    pub bounds: Bounds,
+    bounds: Bounds,
+    witness: Witness,
+}
+
+impl WorkersModel {
+    /// The model within these bounds.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            witness: Witness::default(),
+        }
+    }
+}
+
+/// Each check is one model's, and notes what it sees afresh.
+impl Clone for WorkersModel {
+    fn clone(&self) -> Self {
+        Self::new(self.bounds.clone())
+    }
+}
+
+/// What the steps of a check have shown. It is kept beside the states and not in them: what the last
+/// step showed changes no future, and would double their number.
+#[derive(Debug, Default)]
+struct Witness {
+    shown: AtomicU32,
+    told: AtomicU32,
+}
+
+impl Witness {
+    fn note(&self, seen: Seen) {
+        self.shown.fetch_or(1 << seen as u32, Ordering::Relaxed);
+    }
+
+    /// Whether it was shown; told once, since the checker keeps it.
+    fn has_shown(&self, seen: Seen) -> bool {
+        let bit = 1 << seen as u32;
+        self.shown.load(Ordering::Relaxed) & bit != 0
+            && self.told.fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
 }
 
 impl Model for WorkersModel {
@@ -360,7 +434,6 @@ impl Model for WorkersModel {
             net: Vec::new(),
             operations: self.bounds.operations,
             crashes: self.bounds.crashes,
-            seen: None,
             broken: Vec::new(),
         };
         for number in 0..self.bounds.workers {
@@ -373,6 +446,10 @@ impl Model for WorkersModel {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Act>) {
+        // The way to what is broken ends there.
+        if !state.broken.is_empty() {
+            return;
+        }
         if state.may_tick() {
             actions.push(Act::Tick);
         }
@@ -400,7 +477,6 @@ impl Model for WorkersModel {
 
     fn next_state(&self, before: &State, act: Act) -> Option<State> {
         let mut after = before.clone();
-        after.seen = None;
         let shown = match self.step(&mut after, act) {
             Ok(shown) => shown,
             Err(Error::Refused(_) | Error::Missing) => return None,
@@ -409,22 +485,24 @@ impl Model for WorkersModel {
                 Shown::Nothing
             }
         };
-        judge::judge(before, &mut after, act, shown, &self.bounds);
+        if after.reports() > self.bounds.reports {
+            return None;
+        }
+        let seen = judge::judge(before, &mut after, act, shown, &self.bounds);
+        if let Some(seen) = seen {
+            self.witness.note(seen);
+        }
         after.normalise(&self.bounds);
         Some(after)
     }
 
-    fn within_boundary(&self, state: &State) -> bool {
-        state.broken.is_empty()
-    }
-
     fn format_step(&self, before: &State, act: Act) -> Option<String> {
         let after = self.next_state(before, act)?;
-        Some(judge::tell(before, act, &after))
+        Some(judge::tell(act, &after))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        judge::properties()
+        judge::properties(&self.bounds)
     }
 }
 
@@ -438,8 +516,40 @@ enum Shown {
 }
 
 impl State {
+    /// Whether the campaign has settled, with every job final (R27).
+    pub fn has_settled(&self) -> bool {
+        let mut jobs = self.rows.jobs.iter().flatten();
+        self.rows.campaign != CampaignStage::Running && jobs.all(|job| job.stage.is_final())
+    }
+
+    /// Whether the line gives a worker's session a job that the worker has not in hand.
+    pub fn is_held_unknown(&self, number: u8) -> bool {
+        let worker = self.workers.get(usize::from(number));
+        worker.is_some_and(|worker| {
+            let held = worker.phase.held();
+            (0..).zip(&self.rows.jobs).any(|(number, job)| {
+                let job = job.as_ref().filter(|job| job.session == worker.session);
+                job.is_some_and(|job| held != Some((number, job.token)))
+            })
+        })
+    }
+
+    /// What is on its way.
+    pub fn messages(&self) -> Vec<Message> {
+        self.net.clone()
+    }
+
+    /// How many workers there are.
+    pub fn worker_count(&self) -> u8 {
+        (0..)
+            .zip(&self.workers)
+            .map(|(number, _)| number + 1)
+            .last()
+            .unwrap_or(0)
+    }
+
     /// A call that is at its deadline ends before time goes on.
-    fn may_tick(&self) -> bool {
+    pub fn may_tick(&self) -> bool {
         !self
             .workers
             .iter()
@@ -452,11 +562,11 @@ impl State {
             .ok_or(Error::Missing)
     }
 
-    fn heard(&mut self, session: u8, age: u8, bounds: &Bounds) -> Result<Heard, Error> {
+    fn heard(&mut self, session: u8, bounds: &Bounds) -> Result<Heard, Error> {
         Ok(Heard {
             queue: self.rows.queue,
             version: self.rows.version,
-            age,
+            age: 0,
             going: self.rows.going(session, bounds)?,
         })
     }
@@ -490,10 +600,21 @@ impl State {
         }
     }
 
+    /// Reports on their way.
+    fn reports(&self) -> usize {
+        let is_report =
+            |message: &&Message| matches!(message, Message::Call { .. } | Message::End { .. });
+        self.net.iter().filter(is_report).count()
+    }
+
     /// A worker goes on to a phase, and sends what it then has to report.
     fn go_on(&mut self, number: u8, phase: Phase) -> Result<(), Error> {
         self.worker(number)?.phase = phase;
-        self.net.extend(Self::report(phase));
+        if let Some(report) = Self::report(phase)
+            && !self.net.contains(&report)
+        {
+            self.net.push(report);
+        }
         Ok(())
     }
 
@@ -524,28 +645,18 @@ impl State {
 
 impl WorkersModel {
     fn worker_actions(&self, state: &State, number: u8, worker: &Worker, actions: &mut Vec<Act>) {
-        let has_asked = |kind: bool| {
-            state.net.iter().any(|message| {
-                matches!(message, Message::Ask { session, age: 0, beats, .. }
-                    if *session == worker.session && *beats == kind)
-            })
-        };
+        // When all jobs are final there is nothing left to ask for.
+        let is_over = state.rows.campaign != CampaignStage::Running;
+        let is_alive = state.rows.is_alive(worker.session);
         let is_at_work = matches!(worker.phase, Phase::Claiming | Phase::Holding { .. });
-        if is_at_work && !has_asked(false) {
-            actions.push(Act::Ask(number));
+        if is_at_work {
+            actions.extend([Act::Hear(number), Act::Ask(number)]);
         }
-        if worker.left < self.bounds.lease && !has_asked(true) {
-            actions.push(Act::Beat(number));
+        if !is_over && (is_alive || self.bounds.wrong == Some(Wrong::HeartbeatRevives)) {
+            actions.extend([Act::Beat(number), Act::AskBeating(number)]);
         }
         match worker.phase {
-            Phase::Idle => {
-                let has_claimed = state.net.iter().any(|message| {
-                    matches!(message, Message::Claim { session, .. } if *session == worker.session)
-                });
-                if worker.left > 0 && !has_claimed {
-                    actions.push(Act::Claim(number));
-                }
-            }
+            Phase::Idle => actions.push(Act::Claim(number)),
             Phase::Claiming => {}
             Phase::Holding { .. } => actions.extend([Act::Call(number), Act::Release(number)]),
             Phase::Calling { .. } => {
@@ -562,7 +673,8 @@ impl WorkersModel {
                 }
             }
         }
-        if worker.left == 0 && matches!(worker.phase, Phase::Idle | Phase::Claiming) {
+        // The line has refused its session.
+        if !is_alive && !is_over && matches!(worker.phase, Phase::Idle | Phase::Claiming) {
             actions.push(Act::Register(number));
         }
         if state.crashes > 0 {
@@ -588,22 +700,30 @@ impl WorkersModel {
             Act::Operate(operation) => {
                 state.rows.operate(operation, bounds)?;
                 if state.operations != FREE {
-                    state.operations -= 1;
+                    state.operations = state.operations.saturating_sub(1);
                 }
             }
             Act::Deliver(message) => return self.deliver(state, message),
             Act::Drop(message) => state.remove(message),
-            Act::Ask(number) => Self::ask(state, number, false)?,
-            Act::Beat(number) => Self::ask(state, number, true)?,
+            Act::Hear(number) => {
+                let answer = self.answer(state, number, false)?;
+                return self.deliver(state, answer);
+            }
+            Act::Beat(number) => {
+                let answer = self.answer(state, number, true)?;
+                return self.deliver(state, answer);
+            }
+            Act::Ask(number) => self.ask(state, number, false)?,
+            Act::AskBeating(number) => self.ask(state, number, true)?,
+            Act::Claim(number) => return self.claim(state, number),
             Act::Register(number) => state.begin_anew(number, bounds)?,
             Act::Crash(number) => {
                 if state.crashes != FREE {
-                    state.crashes -= 1;
+                    state.crashes = state.crashes.saturating_sub(1);
                 }
                 state.begin_anew(number, bounds)?;
             }
-            Act::Claim(number)
-            | Act::Call(number)
+            Act::Call(number)
             | Act::Succeed(number)
             | Act::Fail(number)
             | Act::Send(number)
@@ -614,20 +734,47 @@ impl WorkersModel {
         Ok(Shown::Nothing)
     }
 
-    /// Asking again is hanging up on what was asked before.
-    fn ask(state: &mut State, number: u8, beats: bool) -> Result<(), Error> {
+    /// What the line answers to a question for the gate that is asked now.
+    ///
+    /// One that was asked earlier and is answered now could be relied on for less time, and is left
+    /// out; the answer's own way takes as long as it will.
+    fn answer(&self, state: &mut State, number: u8, beats: bool) -> Result<Message, Error> {
         let session = state.worker(number)?.session;
-        state.net.retain(|message| {
-            !matches!(message, Message::Ask { session: of, beats: kind, .. }
-                if *of == session && *kind == beats)
-        });
-        state.net.push(Message::Ask {
+        if beats {
+            state.rows.heartbeat(session, &self.bounds)?;
+        }
+        Ok(Message::Told {
             worker: number,
             session,
-            age: 0,
             beats,
-        });
+            heard: state.heard(session, &self.bounds)?,
+        })
+    }
+
+    /// The answer is on its way; an older one that is still on its way is lost.
+    fn ask(&self, state: &mut State, number: u8, beats: bool) -> Result<(), Error> {
+        let answer = self.answer(state, number, beats)?;
+        state
+            .net
+            .retain(|other| !matches!(other, Message::Told { worker, .. } if *worker == number));
+        state.net.push(answer);
         Ok(())
+    }
+
+    /// R21: the line gives a lease, and its answer is on its way.
+    fn claim(&self, state: &mut State, number: u8) -> Result<Shown, Error> {
+        let session = state.worker(number)?.session;
+        let lease = state.rows.claim(session, &self.bounds)?;
+        let heard = state.heard(session, &self.bounds)?;
+        state.worker(number)?.phase = Phase::Claiming;
+        state.net.push(Message::Leased {
+            worker: number,
+            session,
+            held: (lease.job, lease.token),
+            is_given: lease.is_given,
+            heard,
+        });
+        Ok(Shown::Claimed(lease))
     }
 
     /// What a worker does with its job.
@@ -639,16 +786,11 @@ impl WorkersModel {
             ending,
         };
         let phase = match (act, worker.phase) {
-            (Act::Claim(_), Phase::Idle) => {
-                state.net.push(Message::Claim {
-                    worker: number,
-                    session: worker.session,
-                    age: 0,
-                });
-                Phase::Claiming
-            }
             (Act::Call(_), Phase::Holding { held, .. }) => {
                 let permit = worker.permit(held, &self.bounds)?;
+                if let Err(withheld) = permit {
+                    self.witness.note(withheld.into());
+                }
                 Phase::Calling {
                     held,
                     version: permit.map_err(|_| Error::Missing)?,
@@ -693,6 +835,16 @@ impl WorkersModel {
                 Outcome::Failure => ending(held, version, EndingKind::Fail),
                 Outcome::Success => ending(held, 0, EndingKind::Retry),
             },
+            // It stops: what it holds is given back, whatever it has reported before.
+            (Act::GiveUp(_), Phase::Ending { held, ending, .. })
+                if self.bounds.second_thoughts && ending != EndingKind::Release =>
+            {
+                Phase::Ending {
+                    held,
+                    version: 0,
+                    ending: EndingKind::Release,
+                }
+            }
             (Act::GiveUp(_), Phase::Ending { .. }) => Phase::Idle,
             _ => return Err(Error::Missing),
         };
@@ -702,28 +854,6 @@ impl WorkersModel {
     fn deliver(&self, state: &mut State, message: Message) -> Result<Shown, Error> {
         let bounds = &self.bounds;
         match message {
-            Message::Ask {
-                worker,
-                session,
-                age,
-                beats,
-            } => {
-                if beats {
-                    state.rows.heartbeat(session, bounds)?;
-                }
-                let heard = state.heard(session, age, bounds)?;
-                // One answer of a kind is under way: an older one that is not there yet is lost.
-                state.net.retain(|other| {
-                    !matches!(other, Message::Told { session: of, beats: kind, .. }
-                        if *of == session && *kind == beats)
-                });
-                state.net.push(Message::Told {
-                    worker,
-                    session,
-                    beats,
-                    heard,
-                });
-            }
             Message::Told {
                 worker: number,
                 beats,
@@ -737,23 +867,6 @@ impl WorkersModel {
                 }
                 let age = heard.age.min(bounds.ttl);
                 worker.hear(Heard { age, ..heard }, bounds)?;
-            }
-            Message::Claim {
-                worker,
-                session,
-                age,
-            } => {
-                let lease = state.rows.claim(session, bounds)?;
-                let heard = state.heard(session, age, bounds)?;
-                state.remove(message);
-                state.net.push(Message::Leased {
-                    worker,
-                    session,
-                    held: (lease.job, lease.token),
-                    is_given: lease.is_given,
-                    heard,
-                });
-                return Ok(Shown::Claimed(lease));
             }
             Message::Leased {
                 worker: number,
@@ -784,7 +897,7 @@ impl WorkersModel {
                 state.net.push(Message::Called { held, is_good });
                 return Ok(Shown::Called(reply));
             }
-            Message::Called { held, is_good } => self.called(state, held, is_good)?,
+            Message::Called { held, is_good } => Self::called(state, held, is_good)?,
             Message::End {
                 held,
                 version,
@@ -806,7 +919,7 @@ impl WorkersModel {
     }
 
     /// The line has the report: the handler goes on (R34), or stops since its lease is lost.
-    fn called(&self, state: &mut State, held: Held, is_good: bool) -> Result<(), Error> {
+    fn called(state: &mut State, held: Held, is_good: bool) -> Result<(), Error> {
         let asking = (0..)
             .zip(&state.workers)
             .find_map(|(number, worker)| match worker.phase {
@@ -837,16 +950,65 @@ impl WorkersModel {
 
 /// The configurations of this model.
 pub fn configurations() -> Vec<Configuration> {
-    vec![Configuration::new(
-        "workers-small",
-        "one worker, one job",
-        Size::Small,
-        0,
-        WorkersModel { bounds: small() },
-    )]
+    vec![
+        Configuration::new(
+            "workers-leases",
+            "a worker whose leases are lost, whose calls fail, and who reports late and twice",
+            Size::Small,
+            4_670,
+            WorkersModel::new(leases()),
+        ),
+        Configuration::new(
+            "workers-pauses",
+            "a worker that is paused and resumed",
+            Size::Small,
+            32_722,
+            WorkersModel::new(pauses()),
+        ),
+        Configuration::new(
+            "workers-spawns",
+            "a job that spawns another when it completes; two failures open the breaker",
+            Size::Full,
+            395_223,
+            WorkersModel::new(Bounds {
+                second: Second::Spawned,
+                threshold: 2,
+                operations: 2,
+                allowed: &[Operation::PauseQueue, Operation::Reset, Operation::Resume],
+                second_thoughts: false,
+                ..leases()
+            }),
+        ),
+        Configuration::new(
+            "workers-2x1",
+            "two workers and a job that they lose to one another",
+            Size::Full,
+            381_338,
+            WorkersModel::new(Bounds {
+                workers: 2,
+                second_thoughts: false,
+                ..leases()
+            }),
+        ),
+        Configuration::new(
+            "workers-1x1",
+            "one worker that may crash, one job, two commands of any kind",
+            Size::Full,
+            2_042_801,
+            WorkersModel::new(Bounds {
+                lease: 3,
+                operations: 2,
+                allowed: &Operation::ALL,
+                crashes: 1,
+                second_thoughts: false,
+                ..leases()
+            }),
+        ),
+    ]
 }
 
-fn small() -> Bounds {
+/// One worker, one job, no commands.
+fn leases() -> Bounds {
     Bounds {
         workers: 1,
         second: Second::None,
@@ -855,10 +1017,130 @@ fn small() -> Bounds {
         ttl: 1,
         lease: 2,
         deadline: 1,
-        operations: FREE,
-        allowed: &Operation::ALL,
-        crashes: 1,
+        operations: 0,
+        allowed: &[],
+        crashes: 0,
         failures: Failures::Possible,
+        second_thoughts: true,
+        names: Names::Free,
+        reports: 1,
         wrong: None,
+    }
+}
+
+/// One worker, one job, a healthy service, a pause and a resume.
+fn pauses() -> Bounds {
+    Bounds {
+        operations: 2,
+        allowed: &[Operation::PauseQueue, Operation::Resume],
+        failures: Failures::Never,
+        attempts: 1,
+        // Longer than time-to-live and deadline together: the one is not to hide behind the other.
+        lease: 3,
+        second_thoughts: false,
+        ..leases()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::shortest;
+
+    #[test]
+    fn i9_i10_i11_i16_i17_i18_i19_r16_r22_r24_r30_r34_hold_for_every_small_line_of_workers() {
+        for configuration in configurations() {
+            if configuration.size == Size::Small {
+                let report = configuration.check(2);
+                assert!(report.is_right(), "{report}");
+            }
+        }
+    }
+
+    /// What is broken on purpose is found: the property, and how many steps lead to it.
+    #[track_caller]
+    fn check(wrong: Wrong, bounds: &Bounds, property: &str, steps: usize) {
+        let model = WorkersModel::new(Bounds {
+            wrong: Some(wrong),
+            names: Names::Kept,
+            ..bounds.clone()
+        });
+        let properties = model.properties();
+        let broken = properties
+            .iter()
+            .find(|known| known.name.split(':').next() == Some(property))
+            .unwrap();
+        let trace = shortest(&model, broken).map(|trace| trace.len());
+        assert_eq!(trace, Some(steps), "{wrong:?}");
+    }
+
+    fn two() -> Bounds {
+        Bounds {
+            workers: 2,
+            ..leases()
+        }
+    }
+
+    #[test]
+    fn r30_a_time_to_live_from_the_answer_lets_a_call_out_too_late() {
+        check(Wrong::TtlFromAnswer, &pauses(), "R30", 5);
+    }
+
+    #[test]
+    fn r16_a_call_without_a_confirmed_permit_is_seen() {
+        check(Wrong::PermitUnconfirmed, &pauses(), "R16", 5);
+    }
+
+    #[test]
+    fn r30_a_permit_that_does_not_ask_for_the_session_lets_two_calls_run_at_once() {
+        check(Wrong::SessionNotAsked, &two(), "R30a", 10);
+    }
+
+    #[test]
+    fn i17_a_step_that_was_given_is_not_made_again() {
+        check(Wrong::StepRepeated, &leases(), "I17", 13);
+    }
+
+    #[test]
+    fn r34_a_handler_that_goes_on_before_its_step_is_recorded_is_seen() {
+        check(Wrong::GoesOnUnrecorded, &leases(), "R34", 6);
+    }
+
+    #[test]
+    fn r24_a_sweep_that_ends_the_token_throws_a_result_away() {
+        check(Wrong::SweepTakesToken, &leases(), "R24", 7);
+    }
+
+    #[test]
+    fn r22_an_ending_taken_after_a_new_claim_is_seen() {
+        check(Wrong::LateEndingAccepted, &leases(), "R22", 7);
+    }
+
+    #[test]
+    fn r24_i17_a_heartbeat_that_revives_a_session_is_seen() {
+        check(Wrong::HeartbeatRevives, &leases(), "R24", 3);
+    }
+
+    #[test]
+    fn r16_a_verdict_that_is_not_kept_counts_twice() {
+        check(
+            Wrong::CountedTwice,
+            &Bounds {
+                threshold: 2,
+                ..leases()
+            },
+            "R16",
+            6,
+        );
+    }
+
+    #[test]
+    fn i19_a_pause_that_takes_leases_is_seen() {
+        check(Wrong::PauseTakesLeases, &pauses(), "I19", 2);
+    }
+
+    #[test]
+    fn i16_a_claim_that_does_not_look_at_the_queue_is_seen() {
+        check(Wrong::ClaimWhilePaused, &pauses(), "I16", 2);
     }
 }

@@ -3,7 +3,7 @@
 //! The judge watches from outside: what a token is owed, for how long the line has been stopped and how
 //! often a call has counted it notes itself, at the steps that make it so.
 
-use andon::{CampaignStage, CircuitState, JobStage, QueueState, Verdict, Withheld};
+use andon::{CampaignStage, CircuitState, JobStage, QueueState, Verdict};
 use stateright::Property;
 
 use super::rows::{CallReply, EndReply, EndingKind, JobRow, Lease, Operation, Outcome, Rows};
@@ -12,7 +12,13 @@ use super::{Act, Bounds, Broken, Message, Second, Seen, Shown, State, WorkersMod
 
 /// Notes what a step has shown and broken. The states are not in normal form yet, so that their tokens
 /// and versions can be compared.
-pub(super) fn judge(before: &State, after: &mut State, act: Act, shown: Shown, bounds: &Bounds) {
+pub(super) fn judge(
+    before: &State,
+    after: &mut State,
+    act: Act,
+    shown: Shown,
+    bounds: &Bounds,
+) -> Option<Seen> {
     let mut judge = Judge {
         before,
         broken: std::mem::take(&mut after.broken),
@@ -24,17 +30,14 @@ pub(super) fn judge(before: &State, after: &mut State, act: Act, shown: Shown, b
         (Act::Call(number), _) => judge.call(number, bounds),
         (Act::Operate(operation), _) => judge.operation(operation, after),
         (Act::Sweep, _) => judge.sweep(&after.rows),
-        (
-            Act::Deliver(Message::Ask {
-                session,
-                beats: true,
-                ..
-            }),
-            _,
-        ) => {
-            judge.must(Broken::R24, before.rows.is_alive(session));
+        (Act::Beat(number) | Act::AskBeating(number), _) => {
+            let session = before.workers.get(usize::from(number)).map(|it| it.session);
+            judge.must(
+                Broken::R24,
+                session.is_some_and(|session| before.rows.is_alive(session)),
+            );
         }
-        (Act::Deliver(_), Shown::Claimed(lease)) => judge.claim(lease),
+        (Act::Claim(_), Shown::Claimed(lease)) => judge.claim(lease),
         (
             Act::Deliver(Message::Call {
                 held,
@@ -61,10 +64,10 @@ pub(super) fn judge(before: &State, after: &mut State, act: Act, shown: Shown, b
         }
         _ => {}
     }
-    after.seen = judge.seen;
     after.broken = judge.broken;
     after.broken.sort_unstable();
     after.broken.dedup();
+    judge.seen
 }
 
 /// Notes for how long the line has been stopped.
@@ -261,7 +264,6 @@ impl Judge<'_> {
             (Outcome::Success, None) if !is_owed => Some(Seen::LostSuccess),
             (_, Some(_)) if !reply.is_fresh => Some(Seen::ReportedAgain),
             (_, Some(Verdict::Stale)) => Some(Seen::Stale),
-            (_, Some(Verdict::WhileOpen)) => Some(Seen::WhileOpen),
             (Outcome::Failure, Some(Verdict::Opened | Verdict::Counted)) if !is_owed => {
                 Some(Seen::LostFailureCounted)
             }
@@ -345,21 +347,11 @@ impl State {
     fn has_broken(&self, property: Broken) -> bool {
         self.broken.contains(&property)
     }
-
-    fn shows(&self, seen: Seen) -> bool {
-        self.seen == Some(seen)
-    }
 }
 
 impl WorkersModel {
-    /// Whether a worker that has a job would be refused a permit for this.
-    fn withholds(&self, state: &State, why: Withheld) -> bool {
-        state.workers.iter().any(|worker| match worker.phase {
-            Phase::Holding { held, .. } => {
-                matches!(worker.permit(held, &self.bounds), Ok(Err(withheld)) if withheld == why)
-            }
-            _ => false,
-        })
+    fn has_shown(&self, seen: Seen) -> bool {
+        self.witness.has_shown(seen)
     }
 
     /// I11, R27, R28: every job is there once, the spawned one since the first one has completed, and
@@ -383,11 +375,63 @@ impl WorkersModel {
     }
 }
 
-/// Every property: each rule, and beside it that it is put to the test.
-pub(super) fn properties() -> Vec<Property<WorkersModel>> {
+/// Every property: each rule, and beside it what these bounds must put to the test.
+pub(super) fn properties(bounds: &Bounds) -> Vec<Property<WorkersModel>> {
     let mut properties = always();
     properties.extend(sometimes());
+    let is_allowed = |operation| bounds.operations > 0 && bounds.allowed.contains(&operation);
+    if is_allowed(Operation::Resume) && bounds.operations > 1 {
+        properties.push(Property::sometimes(
+            "a line that was stopped is resumed",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::Resumed),
+        ));
+    }
+    if is_allowed(Operation::PauseQueue) {
+        properties.push(Property::sometimes(
+            "a call is under way when a pause commits",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::PausedDuringCall),
+        ));
+    }
+    if bounds.second_thoughts {
+        properties.push(Property::sometimes(
+            "a second, different ending is refused",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::SecondEndingRefused),
+        ));
+    }
+    if bounds.failures == super::Failures::Possible {
+        properties.extend(sometimes_with_failures());
+        // Of two failures one must be on its way when the other opens the breaker.
+        if bounds.threshold == 1 && !bounds.second_thoughts {
+            properties.push(Property::sometimes(
+                "a report is stale",
+                |m: &WorkersModel, _: &State| m.has_shown(Seen::Stale),
+            ));
+        }
+    }
+    let is_failing = bounds.failures == super::Failures::Possible && !bounds.second_thoughts;
+    if is_failing || is_allowed(Operation::PauseQueue) {
+        properties.push(Property::sometimes(
+            "a permit is withheld since the queue is paused",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::QueuePaused),
+        ));
+    }
+    if bounds.attempts > 1 {
+        properties.extend(sometimes_with_attempts());
+    }
     properties
+}
+
+fn sometimes_with_failures() -> Vec<Property<WorkersModel>> {
+    vec![
+        Property::sometimes(
+            "a failure opens the breaker",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::Opened),
+        ),
+        Property::sometimes(
+            "a lost lease's failure counts",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::LostFailureCounted),
+        ),
+    ]
 }
 
 fn always() -> Vec<Property<WorkersModel>> {
@@ -464,82 +508,71 @@ fn always() -> Vec<Property<WorkersModel>> {
 fn sometimes() -> Vec<Property<WorkersModel>> {
     type S = State;
     vec![
-        Property::sometimes("a line that was stopped is resumed", |_, s: &S| {
-            s.shows(Seen::Resumed)
-        }),
-        Property::sometimes("a call is under way when a pause commits", |_, s: &S| {
-            s.shows(Seen::PausedDuringCall)
-        }),
         Property::sometimes(
-            "a lease expires while paused, and the job goes back",
-            |_, s: &S| s.shows(Seen::ReturnedWhilePaused),
+            "a lease expires with the last attempt",
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::FailedBySweep),
         ),
-        Property::sometimes("a lease expires with the last attempt", |_, s: &S| {
-            s.shows(Seen::FailedBySweep)
-        }),
         Property::sometimes(
             "a recorded step is given to the next attempt",
-            |_, s: &S| s.shows(Seen::StepGiven),
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::StepGiven),
         ),
-        Property::sometimes("a failure opens the breaker", |_, s: &S| {
-            s.shows(Seen::Opened)
-        }),
-        Property::sometimes("a report comes while the breaker is open", |_, s: &S| {
-            s.shows(Seen::WhileOpen)
-        }),
-        Property::sometimes("a report is stale", |_, s: &S| s.shows(Seen::Stale)),
-        Property::sometimes("a call is reported twice, and judged once", |_, s: &S| {
-            s.shows(Seen::ReportedAgain)
-        }),
-        Property::sometimes("a lost lease's success does not count", |_, s: &S| {
-            s.shows(Seen::LostSuccess)
-        }),
-        Property::sometimes("a lost lease's failure counts", |_, s: &S| {
-            s.shows(Seen::LostFailureCounted)
-        }),
-        Property::sometimes("an ending is accepted while paused", |_, s: &S| {
-            s.shows(Seen::EndedWhilePaused)
-        }),
-        Property::sometimes("a late ending is accepted after a sweep", |_, s: &S| {
-            s.shows(Seen::LateEndingAccepted)
-        }),
-        Property::sometimes("a late ending is refused after a new claim", |_, s: &S| {
-            s.shows(Seen::LateEndingRefused)
-        }),
-        Property::sometimes("a second, different ending is refused", |_, s: &S| {
-            s.shows(Seen::SecondEndingRefused)
-        }),
+        Property::sometimes(
+            "a call is reported twice, and judged once",
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::ReportedAgain),
+        ),
+        Property::sometimes(
+            "a lost lease's success does not count",
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::LostSuccess),
+        ),
+        Property::sometimes(
+            "an ending is accepted while paused",
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::EndedWhilePaused),
+        ),
         Property::sometimes(
             "an ending comes twice, and is answered the same",
-            |_, s: &S| s.shows(Seen::EndedAgain),
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::EndedAgain),
         ),
         Property::sometimes(
             "a permit is withheld for want of a confirmation",
-            |m, s: &S| m.withholds(s, Withheld::Unconfirmed),
-        ),
-        Property::sometimes(
-            "a permit is withheld since the queue is paused",
-            |m, s: &S| m.withholds(s, Withheld::QueuePaused),
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::Unconfirmed),
         ),
         Property::sometimes(
             "a permit is withheld since the job is stopped",
-            |m, s: &S| m.withholds(s, Withheld::JobStopped),
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::JobStopped),
         ),
         Property::sometimes(
             "a permit is withheld since the session is too short",
-            |m, s: &S| m.withholds(s, Withheld::SessionTooShort),
+            |m: &WorkersModel, _: &S| m.has_shown(Seen::SessionTooShort),
         ),
         Property::sometimes("the campaign settles", |_, s: &S| {
             s.rows.campaign == CampaignStage::Completed
         }),
         Property::sometimes("the campaign settles while paused", |_, s: &S| {
-            s.rows.campaign == CampaignStage::Completed && s.rows.queue == QueueState::Paused
+            s.rows.campaign != CampaignStage::Running && s.rows.queue == QueueState::Paused
         }),
     ]
 }
 
+/// What needs a job that may be tried again.
+fn sometimes_with_attempts() -> Vec<Property<WorkersModel>> {
+    vec![
+        Property::sometimes(
+            "a lease expires while paused, and the job goes back",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::ReturnedWhilePaused),
+        ),
+        Property::sometimes(
+            "a late ending is accepted after a sweep",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::LateEndingAccepted),
+        ),
+        Property::sometimes(
+            "a late ending is refused after a new claim",
+            |m: &WorkersModel, _: &State| m.has_shown(Seen::LateEndingRefused),
+        ),
+    ]
+}
+
 /// A step as a sentence.
-pub(super) fn tell(before: &State, act: Act, after: &State) -> String {
+pub(super) fn tell(act: Act, after: &State) -> String {
     let jobs: Vec<String> = after
         .rows
         .jobs
@@ -547,7 +580,6 @@ pub(super) fn tell(before: &State, act: Act, after: &State) -> String {
         .flatten()
         .map(|job| job.stage.to_string())
         .collect();
-    let _ = before;
     format!(
         "{act:?} → queue {}, breaker {}, jobs {}",
         after.rows.queue,

@@ -10,11 +10,12 @@ use andon::JobStage;
 
 use super::rows::{EndingKind, SWEPT};
 use super::worker::{Heard, Held, Phase};
-use super::{Bounds, JOBS, Message, State};
+use super::{Bounds, JOBS, Message, Names, State, Wrong};
 
 impl State {
     /// Brings it into normal form.
     pub(super) fn normalise(&mut self, bounds: &Bounds) {
+        self.forget_confirmations();
         self.forget_messages(bounds);
         self.forget_sessions();
         self.rename_sessions();
@@ -22,30 +23,61 @@ impl State {
         self.rename_versions();
         self.net.sort_unstable();
         self.net.dedup();
+        if bounds.names == Names::Free {
+            self.choose_names();
+        }
+    }
+
+    /// Workers differ by their names only: of the two namings of two workers the smaller one stands for
+    /// both. A step's number may then name the other worker after it; traces of what is broken on purpose
+    /// are told without.
+    fn choose_names(&mut self) {
+        if self.workers.len() != 2 {
+            return;
+        }
+        let mut other = self.clone();
+        other.workers.swap(0, 1);
+        for message in &mut other.net {
+            if let Message::Told { worker, .. } | Message::Leased { worker, .. } = message {
+                *worker = 1 - *worker;
+            }
+        }
+        other.rename_sessions();
+        other.net.sort_unstable();
+        if other < *self {
+            *self = other;
+        }
+    }
+
+    /// A confirmation is asked for a permit, and a lease begins with that of its claim.
+    fn forget_confirmations(&mut self) {
+        for worker in &mut self.workers {
+            if !matches!(worker.phase, Phase::Claiming | Phase::Holding { .. }) {
+                worker.heard = None;
+            }
+        }
     }
 
     /// Messages that nobody waits for any more, and that change nothing.
     fn forget_messages(&mut self, bounds: &Bounds) {
-        let (workers, rows) = (&self.workers, &self.rows);
+        let workers = &self.workers;
         let worker = |number: u8| workers.get(usize::from(number));
         self.net.retain(|message| match message {
-            // The line gives nothing to a dead session, but a wrong one revives it.
-            Message::Ask {
-                session,
-                beats,
-                worker: number,
-                ..
-            } => {
-                let is_current = worker(*number).is_some_and(|it| it.session == *session);
-                is_current
-                    || (*beats && (rows.is_alive(*session) || bounds.revives(rows, *session)))
-            }
-            Message::Claim { session, .. } => rows.is_alive(*session),
             Message::Told {
                 worker: number,
                 session,
-                ..
-            } => worker(*number).is_some_and(|it| it.session == *session),
+                beats,
+                heard,
+            } => worker(*number).is_some_and(|it| {
+                let is_at_work = matches!(it.phase, Phase::Claiming | Phase::Holding { .. });
+                let is_news = is_at_work
+                    && it.heard.is_none_or(|known| {
+                        (heard.version, known.age) > (known.version, heard.age)
+                    })
+                    && (heard.age < bounds.ttl || bounds.wrong == Some(Wrong::TtlFromAnswer));
+                let prolongs = *beats && it.left.saturating_add(heard.age) < bounds.lease;
+                it.session == *session && (is_news || prolongs)
+            }),
             Message::Leased {
                 worker: number,
                 session,

@@ -295,7 +295,7 @@ impl Rows {
     /// [`Error`]: the session is dead.
     pub fn heartbeat(&mut self, id: u8, bounds: &Bounds) -> Result<(), Error> {
         let row = *self.session(id).ok_or(Error::Missing)?;
-        let session = session(&row, bounds)?;
+        let session = session(row, bounds)?;
         let beaten = match session.heartbeat(NOW) {
             Err(_) if bounds.wrong == Some(Wrong::HeartbeatRevives) => {
                 Session::register(session.id, session.name, session.lease, NOW)
@@ -340,7 +340,7 @@ impl Rows {
     /// [`Error`]: nothing can be claimed, or not by this session.
     pub fn claim(&mut self, id: u8, bounds: &Bounds) -> Result<Lease, Error> {
         let row = *self.session(id).ok_or(Error::Missing)?;
-        let session = session(&row, bounds)?;
+        let session = session(row, bounds)?;
         let mut server = Server::load(self, bounds)?;
         let gate = match bounds.wrong {
             Some(Wrong::ClaimWhilePaused) => Gate::initial(),
@@ -514,7 +514,7 @@ impl Rows {
     /// [`Error::Corrupt`].
     pub fn sweep(&mut self, bounds: &Bounds) -> Result<(), Error> {
         let sessions: Vec<SessionRow> = self.sessions.clone();
-        for row in &sessions {
+        for row in sessions {
             let session = session(row, bounds)?;
             let Some(dead) = session.dead(NOW) else {
                 continue;
@@ -793,7 +793,7 @@ fn report(job: u8, version: u8, outcome: Outcome) -> Result<Report, Error> {
     })
 }
 
-fn session(row: &SessionRow, bounds: &Bounds) -> Result<Session, Error> {
+fn session(row: SessionRow, bounds: &Bounds) -> Result<Session, Error> {
     Ok(Session {
         id: session_id(row.id),
         name: ActorName::new("worker")?,

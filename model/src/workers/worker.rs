@@ -101,6 +101,7 @@ impl Phase {
     }
 
     /// The same with the lease's token or the permit's version in another form.
+    #[must_use]
     pub fn renamed(
         self,
         rename: impl FnOnce(Held) -> Held,
@@ -249,7 +250,7 @@ impl Worker {
 }
 
 impl Heard {
-    fn confirmation(&self, bounds: &Bounds) -> Result<Confirmation, Error> {
+    fn confirmation(self, bounds: &Bounds) -> Result<Confirmation, Error> {
         let asked_at = NOW.saturating_sub(Duration::from_secs(self.age.into()));
         Ok(Confirmation {
             queue: self.queue,
