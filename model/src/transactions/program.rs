@@ -38,9 +38,14 @@ pub enum Shape {
     EnqueueUnlocked,
     /// A success clears a count or closes a breaker without holding the gate.
     SuccessUnlocked,
-    /// As shipped, but for three points: cancelling a campaign takes the gate exclusively, a retry locks
-    /// the session of a lease before campaign and job, and a claim shares its session's row.
-    Repaired,
+    /// Cancelling a campaign does not take the gate.
+    CancelUnlocked,
+    /// A claim reads its session without sharing its row.
+    SessionUnlocked,
+    /// A retry reads and writes the session of a lease once it holds campaign and job.
+    SessionLast,
+    /// A retry locks the session that held the job when it looked, and does not look again.
+    HolderSeenOnce,
 }
 
 /// How a worker ends a lease.
@@ -110,13 +115,17 @@ pub enum Statement {
     LookAtGate,
     /// Reads the session.
     ReadSession,
-    /// Reads the session of the job's lease, if there is one.
-    ReadHolder,
-    /// Locks the session of the job's lease, if there is one.
+    /// Looks who holds the job's lease.
+    LookAtHolder,
+    /// Locks the session that was seen to hold the lease, and reads it.
     LockHolder,
+    /// Reads the session of the lease of the job that it has locked.
+    ReadHolder,
+    /// Gives up if the locked job is not held as it was seen to be: no statement, but done between two.
+    CheckHolder,
     /// Locks the session, and reads it.
     LockSession,
-    /// Shares the session, and reads it.
+    /// Shares the session beside other claims, and reads it; on a line that is not open it only reads.
     ShareSession,
     /// Reads which jobs the session holds.
     ReadHeld,
@@ -286,7 +295,7 @@ impl Program {
                 vec![S::ReadCampaign, S::ReadGate]
             }
             Self::Enqueue(_) => vec![S::LockCampaign, S::ReadGate],
-            Self::CancelCampaign(_) if shape == Shape::Repaired => {
+            Self::CancelCampaign(_) if shape != Shape::CancelUnlocked => {
                 gate_change(&campaign_then(&[S::ReadGate]))
             }
             Self::Close(_) | Self::CancelCampaign(_) | Self::Settle(_) => {
@@ -332,35 +341,35 @@ impl Program {
         use Statement as S;
         let lock = S::LockGate(Mode::Shared);
         let reads: &[S] = match shape {
-            Shape::NoLock => &[S::ReadGate, S::ReadSession, S::ReadCampaigns, S::Propose],
-            Shape::LockInsideClaim => &[S::ReadSession, S::ClaimTakingLock],
-            Shape::QueueRowOnly => &[S::ReadSession, S::ClaimSharingQueueRow],
+            Shape::NoLock => &[S::ReadGate, S::ReadCampaigns, S::ShareSession, S::Propose],
+            Shape::LockInsideClaim => &[S::ShareSession, S::ClaimTakingLock],
+            Shape::QueueRowOnly => &[S::ShareSession, S::ClaimSharingQueueRow],
             Shape::GateReadFirst => &[
                 S::ReadGate,
                 lock,
-                S::ReadSession,
                 S::ReadCampaigns,
+                S::ShareSession,
                 S::Propose,
             ],
             Shape::ClaimUnlocked => &[
                 lock,
                 S::ReadGate,
-                S::ReadSession,
                 S::ReadCampaigns,
+                S::ShareSession,
                 S::ProposeUnlocked,
             ],
-            Shape::Repaired => &[
+            Shape::SessionUnlocked => &[
                 lock,
                 S::ReadGate,
-                S::ShareSession,
                 S::ReadCampaigns,
+                S::ReadSession,
                 S::Propose,
             ],
             _ => &[
                 lock,
                 S::ReadGate,
-                S::ReadSession,
                 S::ReadCampaigns,
+                S::ShareSession,
                 S::Propose,
             ],
         };
@@ -385,23 +394,14 @@ impl Program {
 
     fn retry(shape: Shape) -> Vec<Statement> {
         use Statement as S;
-        let reads: &[S] = match shape {
-            Shape::Repaired => &[
-                S::LockHolder,
-                S::LockCampaign,
-                S::LockJob,
-                S::ReadCounts,
-                S::ReadGate,
-                S::ReadHolder,
-            ],
-            _ => &[
-                S::LockCampaign,
-                S::LockJob,
-                S::ReadCounts,
-                S::ReadGate,
-                S::ReadHolder,
-            ],
+        let locks = [S::LockCampaign, S::LockJob];
+        let look = [S::LookAtHolder, S::LockHolder];
+        let before: Vec<S> = match shape {
+            Shape::SessionLast => [locks.as_slice(), &[S::ReadHolder]].concat(),
+            Shape::HolderSeenOnce => [look, locks].concat(),
+            _ => [look.as_slice(), &locks, &[S::CheckHolder]].concat(),
         };
+        let reads = [S::ReadCounts, S::ReadGate];
         let writes = [
             S::Decide,
             S::WriteSessions,
@@ -410,7 +410,7 @@ impl Program {
             S::AppendJournal,
             S::Commit,
         ];
-        [reads, &writes].concat()
+        [before.as_slice(), &reads, &writes].concat()
     }
 
     fn end_session() -> Vec<Statement> {
@@ -448,6 +448,8 @@ pub struct Read {
     pub session: Option<Session>,
     /// Whether the session held the job.
     pub is_held: bool,
+    /// Who was seen to hold the job.
+    pub holder: Option<SessionId>,
     /// Whether a success was seen to need no lock on the gate, and has none.
     pub is_free: bool,
     /// The token's record.
@@ -484,6 +486,7 @@ impl Read {
                 .unwrap_or_default(),
             session: holder.and_then(|id| database.sessions.get(&id).cloned()),
             is_held,
+            holder: job.and_then(AnyJob::holder),
             is_free: false,
             attempt: first_token(program.job())
                 .and_then(|key| database.attempts.get(&key).cloned()),

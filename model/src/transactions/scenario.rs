@@ -67,11 +67,13 @@ pub enum Scenario {
     RetrySweep,
     /// A claim for a session that is being deregistered.
     ClaimDeregister,
+    /// A job is claimed and cancelled while a retry of it is under way.
+    ClaimCancelRetry,
 }
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ClaimPauseQueue,
         Self::ClaimPauseCampaign,
         Self::ClaimPauseJob,
@@ -96,6 +98,7 @@ impl Scenario {
         Self::ClaimCancelCampaign,
         Self::RetrySweep,
         Self::ClaimDeregister,
+        Self::ClaimCancelRetry,
     ];
 
     /// What meets in it, in a line.
@@ -133,6 +136,9 @@ impl Scenario {
             Self::ClaimCancelCampaign => "a claim from a campaign that is cancelled",
             Self::RetrySweep => "a cancelled job is sent back while its dead session is swept",
             Self::ClaimDeregister => "a claim for a session that is being deregistered",
+            Self::ClaimCancelRetry => {
+                "a job is claimed and cancelled while a retry of it is under way"
+            }
         }
     }
 
@@ -195,6 +201,7 @@ impl Scenario {
             Self::ClaimCancelCampaign => vec![claim, P::CancelCampaign(CAMPAIGN)],
             Self::RetrySweep => vec![P::Retry(JOB), P::Sweep(DEAD, JOB)],
             Self::ClaimDeregister => vec![claim, P::Deregister(ALIVE, JOB)],
+            Self::ClaimCancelRetry => vec![claim, P::CancelJob(JOB), P::Retry(JOB)],
         }
     }
 
@@ -206,7 +213,10 @@ impl Scenario {
         };
         let mut line = line(threshold)?;
         match self {
-            Self::ClaimPauseQueue | Self::ClaimPauseJob | Self::ClaimReport => {
+            Self::ClaimPauseQueue
+            | Self::ClaimPauseJob
+            | Self::ClaimReport
+            | Self::ClaimCancelRetry => {
                 running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
             }
             Self::ClaimServiceFailure | Self::EndPauseJob => {
@@ -344,161 +354,101 @@ fn claim(line: &mut Line, job: JobId, session: SessionId) -> Option<()> {
     run(line, Command::ClaimJob { session, job })
 }
 
-/// Every scenario in a shape that holds, with how many states it reaches: as shipped, but for the last
-/// three.
-const CONFIGURATIONS: [(Scenario, Shape, &str, usize); 24] = [
+/// Every scenario as shipped, with how many states it reaches.
+const CONFIGURATIONS: [(Scenario, &str, usize); 25] = [
     (
         Scenario::ClaimPauseQueue,
-        Shape::Shipped,
         "transactions-claim-pause-queue",
         141,
     ),
     (
         Scenario::ClaimPauseCampaign,
-        Shape::Shipped,
         "transactions-claim-pause-campaign",
         175,
     ),
-    (
-        Scenario::ClaimPauseJob,
-        Shape::Shipped,
-        "transactions-claim-pause-job",
-        194,
-    ),
-    (
-        Scenario::ClaimReport,
-        Shape::Shipped,
-        "transactions-claim-report",
-        141,
-    ),
+    (Scenario::ClaimPauseJob, "transactions-claim-pause-job", 194),
+    (Scenario::ClaimReport, "transactions-claim-report", 141),
     (
         Scenario::ClaimServiceFailure,
-        Shape::Shipped,
         "transactions-claim-service-failure",
         186,
     ),
     (
         Scenario::ClaimResumeKeep,
-        Shape::Shipped,
         "transactions-claim-resume-keep",
         2235,
     ),
     (
         Scenario::ClaimPauseResume,
-        Shape::Shipped,
         "transactions-claim-pause-resume",
         1846,
     ),
     (
         Scenario::ClaimClaimPause,
-        Shape::Shipped,
         "transactions-claim-claim-pause",
         2411,
     ),
     (
         Scenario::StartPauseQueue,
-        Shape::Shipped,
         "transactions-start-pause-queue",
         141,
     ),
     (
         Scenario::StartPauseCampaign,
-        Shape::Shipped,
         "transactions-start-pause-campaign",
         102,
     ),
-    (
-        Scenario::LastEndings,
-        Shape::Shipped,
-        "transactions-last-endings",
-        1476,
-    ),
-    (
-        Scenario::SameEnding,
-        Shape::Shipped,
-        "transactions-same-ending",
-        171,
-    ),
-    (
-        Scenario::EnqueueClose,
-        Shape::Shipped,
-        "transactions-enqueue-close",
-        1653,
-    ),
+    (Scenario::LastEndings, "transactions-last-endings", 1476),
+    (Scenario::SameEnding, "transactions-same-ending", 171),
+    (Scenario::EnqueueClose, "transactions-enqueue-close", 1653),
     (
         Scenario::CancelJobClaim,
-        Shape::Shipped,
         "transactions-cancel-job-claim",
-        140,
+        141,
     ),
-    (
-        Scenario::RetrySettle,
-        Shape::Shipped,
-        "transactions-retry-settle",
-        174,
-    ),
+    (Scenario::RetrySettle, "transactions-retry-settle", 177),
     (
         Scenario::ResetResumeReport,
-        Shape::Shipped,
         "transactions-reset-resume-report",
         1198,
     ),
     (
         Scenario::SweepEndClaim,
-        Shape::Shipped,
         "transactions-sweep-end-claim",
-        1764,
+        1793,
     ),
-    (
-        Scenario::EndPauseJob,
-        Shape::Shipped,
-        "transactions-end-pause-job",
-        188,
-    ),
-    (
-        Scenario::ResumeResume,
-        Shape::Shipped,
-        "transactions-resume-resume",
-        121,
-    ),
+    (Scenario::EndPauseJob, "transactions-end-pause-job", 188),
+    (Scenario::ResumeResume, "transactions-resume-resume", 121),
     (
         Scenario::SuccessFailures,
-        Shape::Shipped,
         "transactions-success-failures",
         1454,
     ),
-    (
-        Scenario::StopAndGo,
-        Shape::Shipped,
-        "transactions-stop-and-go",
-        25_413,
-    ),
+    (Scenario::StopAndGo, "transactions-stop-and-go", 25_413),
     (
         Scenario::ClaimCancelCampaign,
-        Shape::Repaired,
         "transactions-claim-cancel-campaign",
         146,
     ),
-    (
-        Scenario::RetrySweep,
-        Shape::Repaired,
-        "transactions-retry-sweep",
-        188,
-    ),
+    (Scenario::RetrySweep, "transactions-retry-sweep", 189),
     (
         Scenario::ClaimDeregister,
-        Shape::Repaired,
         "transactions-claim-deregister",
-        134,
+        133,
+    ),
+    (
+        Scenario::ClaimCancelRetry,
+        "transactions-claim-cancel-retry",
+        1759,
     ),
 ];
 
-/// Every scenario in a shape that holds.
+/// Every scenario, as shipped.
 pub fn configurations() -> Vec<Configuration> {
     CONFIGURATIONS
         .into_iter()
-        .filter_map(|(scenario, shape, name, states)| {
-            let model = scenario.model(shape)?;
+        .filter_map(|(scenario, name, states)| {
+            let model = scenario.model(Shape::Shipped)?;
             let about = scenario.about();
             Some(Configuration::new(name, about, Size::Small, states, model))
         })
@@ -518,8 +468,8 @@ pub struct Wrong {
     pub steps: usize,
 }
 
-/// Wrong shapes, and what must be found of each. The last three are the shipped one.
-pub const WRONG: [Wrong; 22] = [
+/// Wrong shapes, and what must be found of each.
+pub const WRONG: [Wrong; 23] = [
     wrong(Shape::NoLock, Scenario::ClaimPauseQueue, "I16", 11),
     wrong(Shape::NoLock, Scenario::ClaimPauseCampaign, "I16", 13),
     wrong(Shape::NoLock, Scenario::StartPauseQueue, "I16", 11),
@@ -549,9 +499,20 @@ pub const WRONG: [Wrong; 22] = [
     wrong(Shape::EnqueueUnlocked, Scenario::EnqueueClose, "R28", 10),
     wrong(Shape::NoLock, Scenario::ResumeResume, "I12", 10),
     wrong(Shape::SuccessUnlocked, Scenario::SuccessFailures, "I15", 15),
-    wrong(Shape::Shipped, Scenario::ClaimCancelCampaign, "R21", 13),
-    wrong(Shape::Shipped, Scenario::ClaimDeregister, "R21", 12),
-    wrong(Shape::Shipped, Scenario::RetrySweep, "no deadlock", 9),
+    wrong(
+        Shape::CancelUnlocked,
+        Scenario::ClaimCancelCampaign,
+        "R21",
+        13,
+    ),
+    wrong(Shape::SessionUnlocked, Scenario::ClaimDeregister, "R21", 12),
+    wrong(Shape::SessionLast, Scenario::RetrySweep, "no deadlock", 9),
+    wrong(
+        Shape::HolderSeenOnce,
+        Scenario::ClaimCancelRetry,
+        "serial",
+        22,
+    ),
 ];
 
 const fn wrong(shape: Shape, scenario: Scenario, property: &'static str, steps: usize) -> Wrong {

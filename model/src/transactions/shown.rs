@@ -50,6 +50,7 @@ pub(super) fn of(scenario: Scenario) -> Vec<Sometimes> {
         }
         Scenario::RetrySweep => vec![FIRST_WAITS, SECOND_WAITS, IN_ORDER, REVERSED],
         Scenario::ClaimDeregister => DEREGISTER.to_vec(),
+        Scenario::ClaimCancelRetry => CANCEL_RETRY.to_vec(),
     }
 }
 
@@ -261,6 +262,19 @@ const STOP_AND_GO: &[Sometimes] = &[
     ("all four hold or want the gate", |m, s| {
         m.waits_for(s, 0, 1) && m.waits_for(s, 2, 1) && m.waits_for(s, 3, 1)
     }),
+];
+
+const CANCEL_RETRY: &[Sometimes] = &[
+    IN_ORDER,
+    REVERSED,
+    ("a cancelled job is sent back", |_, s| {
+        s.in_order(1, 2) && s.outcome(2) == Some(Outcome::Done)
+    }),
+    ("the retry waits for the claim", |m, s| m.waits_for(s, 2, 0)),
+    (
+        "the job has changed hands, and the retry gives up",
+        |_, s| s.in_order(0, 1) && claimed(s, 0) && is(s, 2, &Phase::Refused),
+    ),
 ];
 
 const DEREGISTER: &[Sometimes] = &[

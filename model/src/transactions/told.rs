@@ -48,6 +48,7 @@ pub(super) fn sentence(
         Statement::ReadSession | Statement::ReadHolder => "reads the session",
         Statement::LockSession | Statement::LockHolder => "locks the session",
         Statement::ShareSession => "shares the session's row",
+        Statement::LookAtHolder => "looks who holds the job",
         Statement::ReadHeld => "reads what the session holds",
         Statement::ReadCampaigns => "reads the campaigns",
         Statement::ReadCampaign => "reads the campaign without a lock",
@@ -69,7 +70,7 @@ pub(super) fn sentence(
         Statement::WriteJobs => "writes the job",
         Statement::WriteGate => "writes the gate",
         Statement::AppendJournal => "locks the journal and appends to it",
-        Statement::Decide => "decides",
+        Statement::Decide | Statement::CheckHolder => "decides",
         Statement::Commit => return committed(name, transaction.outcome),
     };
     if transaction.phase == Phase::Refused {
