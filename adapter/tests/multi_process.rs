@@ -294,4 +294,5 @@ async fn r30_two_servers_and_four_workers_stop_together_and_finish_after_the_res
         .int("SELECT count(*) FROM andon_journal WHERE kind = 'campaign_settled'")
         .await;
     assert_eq!(settled, 1, "the campaign settled exactly once (R27)");
+    support::assert_journal_keeps_the_rules(&database.store).await;
 }

@@ -109,6 +109,7 @@ on_every_store! {
     r21_candidates_are_running_unmarked_and_have_pending_jobs in claims,
     r21_candidates_take_turns in claims,
     r21_claims_are_proposed_by_priority_then_due_date_then_id in claims,
+    r21_the_prefilter_proposes_exactly_what_the_core_lets_be_claimed in claims,
     r21_proposals_are_bounded in claims,
     r21_only_pending_due_jobs_of_the_named_kinds_are_proposed in claims,
 

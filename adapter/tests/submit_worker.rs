@@ -199,10 +199,12 @@ async fn every_call_is_answered_200_exactly_once(database: &str) {
 async fn r34_every_call_of_a_file_is_answered_200_exactly_once_on_sqlite() {
     let database = support::sqlite_by(support::ClockOf::Database).await;
     every_call_is_answered_200_exactly_once(&database.url).await;
+    support::assert_journal_keeps_the_rules(&database.store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r34_every_call_of_a_file_is_answered_200_exactly_once_on_postgres() {
     let database = support::postgres_by(support::ClockOf::Database).await;
     every_call_is_answered_200_exactly_once(&database.url).await;
+    support::assert_journal_keeps_the_rules(&database.store).await;
 }

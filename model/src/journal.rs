@@ -9,9 +9,9 @@ use andon::breaker::Hold;
 use andon::campaign::JobCounts;
 use andon::gate::{CallOutcome, Marks, Reporter, ResumeRequest, Services};
 use andon::{
-    Actor, AnyCampaign, AnyJob, By, CampaignEvent, CampaignId, CampaignStage, Decision, Entry,
-    ErrorText, Event, Gate, GateEvent, GateRecord, JobEvent, JobId, JobRecord, JobStage, Ledger,
-    Mark, Origin, Pause, Priority, Refusal, Report, ServiceName, SessionId, Timestamp, Token,
+    AnyCampaign, AnyJob, By, CampaignEvent, CampaignId, CampaignStage, Decision, Entry, Event, Gate,
+    GateEvent, GateRecord, JobEvent, JobId, JobRecord, JobStage, Ledger, Mark, Origin, Pause,
+    Priority, Refusal, Report, ServiceName, Timestamp, Token,
 };
 
 /// A step that the rules do not allow.
@@ -386,7 +386,10 @@ mod tests {
     use std::time::Duration;
 
     use andon::line::{Command, Line, NewJob};
-    use andon::{ActorName, BreakerSettings, CampaignStatus, Ending, Fingerprint, Intake};
+    use andon::{
+        Actor, ActorName, BreakerSettings, CampaignStatus, Ending, ErrorText, Fingerprint, Intake,
+        SessionId,
+    };
 
     use super::*;
 

@@ -277,6 +277,11 @@ impl Server {
         self.post("/queue-management/resume-queue").await
     }
 
+    /// See [`support::assert_journal_keeps_the_rules`].
+    pub async fn assert_journal_keeps_the_rules(&self) {
+        support::assert_journal_keeps_the_rules(self.line.store()).await;
+    }
+
     /// The journal's kinds, oldest first.
     pub async fn journal(&self) -> Vec<&'static str> {
         let rows = self
@@ -416,17 +421,23 @@ macro_rules! on_every_store {
             mod $story {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn in_memory() {
-                    super::$story(&super::Server::memory().await).await;
+                    let server = super::Server::memory().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_sqlite() {
-                    super::$story(&super::Server::sqlite().await).await;
+                    let server = super::Server::sqlite().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_postgres() {
-                    super::$story(&super::Server::postgres().await).await;
+                    let server = super::Server::postgres().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
             }
         )*

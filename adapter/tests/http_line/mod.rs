@@ -97,6 +97,11 @@ pub struct Lease {
 }
 
 impl Server {
+    /// See [`support::assert_journal_keeps_the_rules`].
+    pub async fn assert_journal_keeps_the_rules(&self) {
+        support::assert_journal_keeps_the_rules(self.line.store()).await;
+    }
+
     pub async fn memory() -> Self {
         let clock = TestClock::noon();
         let store = Arc::new(MemoryStore::with_clock(clock.as_store_clock()));
@@ -461,17 +466,23 @@ macro_rules! on_each_store {
             mod $story {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn in_memory() {
-                    super::$story(&super::Server::memory().await).await;
+                    let server = super::Server::memory().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_sqlite() {
-                    super::$story(&super::Server::sqlite().await).await;
+                    let server = super::Server::sqlite().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_postgres() {
-                    super::$story(&super::Server::postgres().await).await;
+                    let server = super::Server::postgres().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
                 }
             }
         )*

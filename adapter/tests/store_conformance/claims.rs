@@ -1,13 +1,17 @@
 //! What may be claimed: candidates and proposals (R21).
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-use andon::{CampaignStage, JobStage, Priority};
-use andon_adapter::store::{ClaimProposal, JobRow, Tx};
+use andon::{
+    AnyCampaign, AnyJob, CampaignRecord, CampaignStage, Gate, Intake, JobRecord, JobStage, Priority,
+};
+use andon_adapter::store::{CampaignRow, ClaimProposal, JobRow, Tx};
 
 use crate::fixture::{Subject, number};
 use crate::store_sql::{
-    add, at, campaign, campaign_id, epoch, job, mark, processing, running, with,
+    add, at, campaign, campaign_id, epoch, job, mark, processing, running, session, session_id,
+    token, with,
 };
 
 fn due(n: u128, of: u128, priority: u8, second: i64, kind: &str) -> JobRow {
@@ -152,6 +156,111 @@ pub async fn r21_claims_are_proposed_by_priority_then_due_date_then_id(subject: 
             tx.commit().await.unwrap();
         }
     }
+}
+
+/// Every campaign that a row may hold, beside epoch 2: each stage, open-ended or not, unmarked, marked
+/// in epoch 1 (void) or in epoch 2.
+fn every_campaign() -> Vec<CampaignRow> {
+    let stages = [
+        CampaignStage::Created,
+        CampaignStage::Running,
+        CampaignStage::Completed,
+        CampaignStage::Failed,
+        CampaignStage::Cancelled,
+    ];
+    let mut all = Vec::new();
+    for stage in stages {
+        for of_epoch in [None, Some(1), Some(2)] {
+            for intake in [Intake::Closed, Intake::OpenEnded] {
+                let mut row = campaign(all.len() as u128 + 1, stage, of_epoch.map(mark));
+                row.facts = AnyCampaign::from(CampaignRecord {
+                    intake,
+                    ..row.facts.record()
+                });
+                all.push(row);
+            }
+        }
+    }
+    all
+}
+
+/// Every job that a row of this campaign may hold: each stage, mark, due or not, with a lease or
+/// without, with attempts left or without.
+fn every_job(of: u128, first: u128) -> Vec<JobRow> {
+    let stages = [
+        JobStage::Pending,
+        JobStage::Processing,
+        JobStage::Completed,
+        JobStage::Failed,
+        JobStage::Cancelled,
+    ];
+    let mut all: Vec<JobRow> = Vec::new();
+    for stage in stages {
+        for of_epoch in [None, Some(1), Some(2)] {
+            for second in [-1, 0, 1] {
+                for session in [None, Some(session_id(1))] {
+                    for attempt in [0, 1, 3] {
+                        let row = job(first + all.len() as u128, of);
+                        let facts = AnyJob::try_from(JobRecord {
+                            stage,
+                            mark: of_epoch.map(mark),
+                            run_at: at(second),
+                            session,
+                            attempt,
+                            token: token(u64::from(attempt)),
+                            ..row.facts.record()
+                        });
+                        all.extend(facts.ok().map(|facts| JobRow { facts, ..row }));
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// *SQL proposes, the core disposes*: and what it proposes is, in every small state, exactly what the core
+/// would let be claimed. One less would starve a job; one more would cost every claim a look.
+pub async fn r21_the_prefilter_proposes_exactly_what_the_core_lets_be_claimed(subject: Subject) {
+    let campaigns = every_campaign();
+    let mut jobs = Vec::new();
+    for row in &campaigns {
+        let of = number(row.facts.id().as_u128());
+        jobs.extend(every_job(of, jobs.len() as u128 + 1));
+    }
+    let holder = session(1);
+    let mut tx = subject.write().await;
+    tx.session_insert(&holder).await.unwrap();
+    tx.commit().await.unwrap();
+    add(&subject.store, &campaigns, &jobs).await;
+
+    let mut record = Gate::initial().record();
+    record.queue.epoch = epoch(2);
+    let gate = Gate::try_from(record).unwrap();
+    let claimable: BTreeSet<u128> = jobs
+        .iter()
+        .filter(|row| {
+            let mut of = campaigns.iter().map(|campaign| &campaign.facts);
+            let of = of.find(|campaign| campaign.id() == row.facts.campaign());
+            let decided = row
+                .facts
+                .decide_claim(&gate, of.unwrap(), &holder.facts, at(0));
+            decided.is_ok()
+        })
+        .map(|row| number(row.facts.id().as_u128()))
+        .collect();
+
+    let mut tx = subject.write().await;
+    let candidates = tx.claim_campaigns(epoch(2), None, 1000).await.unwrap();
+    let candidates: Vec<u128> = candidates
+        .iter()
+        .map(|row| number(row.facts.id().as_u128()))
+        .collect();
+    let rows = proposed(&mut *tx, &candidates, &["k"], 1000).await;
+    assert_eq!(rows.iter().copied().collect::<BTreeSet<_>>(), claimable);
+    assert_eq!(rows.len(), claimable.len(), "a job is proposed twice");
+    // Of 30 campaigns and thousands of jobs some can be claimed, and most cannot.
+    assert!(claimable.len() > 50 && jobs.len() > 20 * claimable.len());
 }
 
 pub async fn r21_proposals_are_bounded(subject: Subject) {

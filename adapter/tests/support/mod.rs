@@ -21,7 +21,7 @@ use std::time::Duration;
 use andon::Timestamp;
 use andon_adapter::store::postgres::{PostgresOptions, PostgresStore};
 use andon_adapter::store::sqlite::SqliteStore;
-use andon_adapter::store::{self, SharedStore, Store as _};
+use andon_adapter::store::{self, Access, JournalFilter, JournalOrder, SharedStore, Store as _};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -308,4 +308,20 @@ impl Drop for Database {
             eprintln!("a test's database was not dropped: {error}");
         }
     }
+}
+
+/// R31, R32: the whole journal of a line gives what is stored, and the core, asked again, decides each of
+/// its steps as recorded.
+pub async fn assert_journal_keeps_the_rules(store: &SharedStore) {
+    let mut tx = store.begin(Access::Read).await.unwrap();
+    let filter = JournalFilter {
+        order: JournalOrder::OldestFirst,
+        limit: 1_000_000,
+        ..JournalFilter::default()
+    };
+    let rows = tx.journal(&filter).await.unwrap();
+    let entries: Vec<andon::Entry> = rows.into_iter().map(|row| row.entry).collect();
+    andon_model::journal::check(&entries).unwrap_or_else(|impossible| panic!("{impossible}"));
+    let audit = andon_adapter::line::audit::audit(&mut *tx).await.unwrap();
+    assert_eq!(audit.difference, None);
 }

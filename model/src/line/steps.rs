@@ -250,6 +250,19 @@ impl Core {
                     || gate.queue().cause() != now.queue().cause()
             });
         }
+        if let GateAct::Reset(service) = act {
+            // R12: CLOSED, count 0, no hold; `since` moves only with the state.
+            let service = self.names.service(service);
+            broken.note(Broken::I7, || {
+                let (Ok(was), Ok(is)) = (gate.breaker(service), now.breaker(service)) else {
+                    return true;
+                };
+                let is_moved = was.state() != CircuitState::Closed;
+                is.state() != CircuitState::Closed
+                    || is.failure_count() != 0
+                    || (was.since() != is.since()) != is_moved
+            });
+        }
         if let GateAct::ResetByAutomation(_) = act {
             broken.note(Broken::R36, || gate != now);
         }
@@ -372,7 +385,8 @@ impl Core {
         // R10: effective iff the queue is PAUSED or a campaign has a mark.
         broken.note(Broken::R9, || {
             let something = gate.queue().cause().is_some() || was_marked;
-            is_effective && !something || !is_effective && gate != now
+            let is_missed = after.heard == Heard::NothingToResume && something;
+            is_effective && !something || !is_effective && gate != now || is_missed
         });
         // R9: the queue is ACTIVE, the kept ones are marked in the new epoch, and nobody else is.
         broken.note(Broken::R9, || {
