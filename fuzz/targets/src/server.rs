@@ -1,9 +1,11 @@
 //! The whole API in this process, over a line in memory, by a clock that stands still.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,15 +15,18 @@ use andon_adapter::line::{Line, Settings};
 use andon_adapter::ops::auth::Auth;
 use andon_adapter::ops::config::{Role, Token};
 use andon_adapter::store::memory::MemoryStore;
+use andon_adapter::store::{self, Access, Store, Tx};
+use async_trait::async_trait;
 use axum::Router;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 /// How often a future is asked before it is taken to wait for something that will not come.
 const POLLS_MAX: u32 = 200;
 
 /// Who may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Callers {
     /// Whoever reaches the server, as an operator.
     Anybody,
@@ -38,22 +43,42 @@ pub(crate) const TOKENS: [(&str, Role); 5] = [
     ("eve", Role::Viewer),
 ];
 
-/// The API and what is behind it.
+/// The API and what is behind it. Clones share the line.
+#[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) line: Line,
+    store: Arc<Replaceable>,
     clock: Arc<AtomicI64>,
 }
 
+thread_local! {
+    /// To make the routes, and their description, takes twenty times as long as to answer a request.
+    static SERVERS: RefCell<BTreeMap<(Callers, bool), Server>> = const { RefCell::new(BTreeMap::new()) };
+}
+
 impl Server {
+    /// The server of this thread over a new line, which takes the last one's place.
+    pub(crate) async fn start(callers: Callers, strict_operators: bool) -> Self {
+        let server = SERVERS.with_borrow_mut(|servers| {
+            servers
+                .entry((callers, strict_operators))
+                .or_insert_with(|| Self::make(callers, strict_operators))
+                .clone()
+        });
+        server.clock.store(NOON, Ordering::SeqCst);
+        server.store.replace(by_clock(&server.clock));
+        if let Err(error) = server.line.start_up().await {
+            panic!("{error}");
+        }
+        server
+    }
+
     /// A line with the services `apollo` and `openai` (threshold 1) and `slow` (threshold 2, with a
     /// cool-down).
-    pub(crate) async fn start(callers: Callers, strict_operators: bool) -> Self {
+    fn make(callers: Callers, strict_operators: bool) -> Self {
         let clock = Arc::new(AtomicI64::new(NOON));
-        let shown = Arc::clone(&clock);
-        let store = MemoryStore::with_clock(Arc::new(move || {
-            Timestamp::from_micros(shown.load(Ordering::SeqCst))
-        }));
+        let store = Arc::new(Replaceable(RwLock::new(by_clock(&clock))));
         let services: Services = [
             ("apollo", 1, None),
             ("openai", 1, None),
@@ -69,10 +94,7 @@ impl Server {
             services,
             ..Settings::default()
         };
-        let line = Line::new(Arc::new(store), settings);
-        if let Err(error) = line.start_up().await {
-            panic!("{error}");
-        }
+        let line = Line::new(Arc::clone(&store) as Arc<dyn Store>, settings);
         let tokens = match callers {
             Callers::Anybody => Vec::new(),
             Callers::Tokens => TOKENS
@@ -94,6 +116,7 @@ impl Server {
         Self {
             router,
             line,
+            store,
             clock,
         }
     }
@@ -102,6 +125,58 @@ impl Server {
     pub(crate) fn wait(&self, seconds: u32) {
         let micros = i64::from(seconds).saturating_mul(1_000_000);
         self.clock.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+fn by_clock(clock: &Arc<AtomicI64>) -> MemoryStore {
+    let shown = Arc::clone(clock);
+    MemoryStore::with_clock(Arc::new(move || {
+        Timestamp::from_micros(shown.load(Ordering::SeqCst))
+    }))
+}
+
+/// A store in memory behind a server that outlives it.
+struct Replaceable(RwLock<MemoryStore>);
+
+impl Replaceable {
+    fn now(&self) -> MemoryStore {
+        let store = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        store.clone()
+    }
+
+    fn replace(&self, store: MemoryStore) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = store;
+    }
+}
+
+#[async_trait]
+impl Store for Replaceable {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn begin(&self, access: Access) -> store::Result<Box<dyn Tx>> {
+        self.now().begin(access).await
+    }
+
+    async fn migrate(&self) -> store::Result<Vec<String>> {
+        self.now().migrate().await
+    }
+
+    async fn check_schema(&self) -> store::Result<()> {
+        self.now().check_schema().await
+    }
+
+    fn hints(&self) -> watch::Receiver<u64> {
+        self.now().hints()
+    }
+
+    fn hint(&self) {
+        self.now().hint();
+    }
+
+    async fn identity(&self) -> store::Result<String> {
+        self.now().identity().await
     }
 }
 

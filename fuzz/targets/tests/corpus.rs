@@ -175,7 +175,7 @@ fn is_of_route(target: &str, route: &str) -> bool {
 #[cfg(feature = "adapter")]
 #[test]
 fn r7_no_request_but_resume_queue_resumes_and_errors_are_problems() {
-    kept_and_mutated("api", 150);
+    kept_and_mutated("api", 800);
 }
 
 #[cfg(feature = "adapter")]
