@@ -306,6 +306,10 @@ const SITUATIONS: &[(&str, Situation)] = &[
         "a completion spawns a job (R28)",
         |t| matches!(t.answer, Ok(Outcome::Ended(reply)) if !reply.spawned.is_empty()),
     ),
+    ("a campaign is deleted with its jobs (I11)", |t| {
+        matches!(t.command, Command::DeleteCampaign { .. })
+            && t.after.jobs().count() < t.before.jobs().count()
+    }),
 ];
 
 impl Model for WholeModel {
@@ -543,8 +547,8 @@ pub fn configurations() -> Vec<Configuration> {
         Configuration::made(name, about, size, states, making)
     };
     vec![
-        whole("whole-2", Size::Small, 3_546, 2),
-        whole("whole-3", Size::Full, 66_985, 3),
+        whole("whole-2", Size::Small, 3_479, 2),
+        whole("whole-3", Size::Full, 65_596, 3),
     ]
 }
 

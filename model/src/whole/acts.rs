@@ -57,7 +57,7 @@ pub enum Start {
     Running,
     /// Both jobs are in flight, one of them swept; then `apollo` failed.
     InFlight,
-    /// The first campaign has failed; `openai` is half-open.
+    /// The first campaign has failed; the other one is not started and has a job; `openai` is half-open.
     Failed,
 }
 
@@ -267,7 +267,6 @@ impl Start {
             before(What::Enqueue),
             before(What::Create(C2, Intake::OpenEnded)),
             before(What::Start(C1)),
-            before(What::Start(C2)),
             before(What::Register(W1, Service::Openai)),
             before(What::ClaimJob(W1, J1)),
             Act::Do(What::Register(W2, Service::Openai)),
@@ -275,6 +274,7 @@ impl Start {
         let onwards: &[Act] = match self {
             Self::Fresh => return vec![configure],
             Self::Running => &[
+                Act::Do(What::Start(C2)),
                 Act::Do(What::RecordStep(Holder::Latest, "a letter")),
                 Act::Do(What::End(Holder::Latest, How::Release)),
                 Act::Do(What::ClaimJob(W2, J1)),
@@ -282,11 +282,13 @@ impl Start {
                 Act::Do(What::PauseCampaign(C2)),
             ],
             Self::InFlight => &[
+                Act::Do(What::Start(C2)),
                 Act::Do(What::ClaimJob(W2, J2)),
                 Act::Do(What::Fail(Service::Apollo, Noted::Nothing)),
                 Act::Do(What::Sweep),
             ],
             Self::Failed => &[
+                Act::Do(What::EnqueueKeyed(&[0])),
                 Act::Do(What::End(Holder::Latest, How::FailPermanent)),
                 Act::Do(What::CancelJob(J2)),
                 Act::Do(What::Fail(Service::Openai, Noted::Nothing)),
@@ -306,7 +308,9 @@ impl Start {
             Self::InFlight => {
                 "the line begins with job 1 swept, job 2 in flight, and apollo failed"
             }
-            Self::Failed => "the line begins with campaign 1 failed, and openai half-open",
+            Self::Failed => {
+                "the line begins with campaign 1 failed, campaign 2 not started, and openai half-open"
+            }
         }
     }
 }
