@@ -9,8 +9,8 @@ use andon::breaker::Hold;
 use andon::campaign::JobCounts;
 use andon::gate::{CallOutcome, Marks, Reporter, ResumeRequest, Services};
 use andon::{
-    AnyCampaign, AnyJob, By, CampaignEvent, CampaignId, CampaignStage, Decision, Entry, Event, Gate,
-    GateEvent, GateRecord, JobEvent, JobId, JobRecord, JobStage, Ledger, Mark, Origin, Pause,
+    AnyCampaign, AnyJob, By, CampaignEvent, CampaignId, CampaignStage, Decision, Entry, Event,
+    Gate, GateEvent, GateRecord, JobEvent, JobId, JobRecord, JobStage, Ledger, Mark, Origin, Pause,
     Priority, Refusal, Report, ServiceName, Timestamp, Token,
 };
 

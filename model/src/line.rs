@@ -437,8 +437,11 @@ impl Model for LineModel {
         vec![Self::empty()]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Act>) {
-        actions.extend_from_slice(&self.acts);
+    /// Nothing is looked for beyond a broken rule.
+    fn actions(&self, state: &State, actions: &mut Vec<Act>) {
+        if state.broken == 0 {
+            actions.extend_from_slice(&self.acts);
+        }
     }
 
     fn next_state(&self, state: &State, act: Act) -> Option<State> {
@@ -450,11 +453,6 @@ impl Model for LineModel {
             seen.fetch_or(bit, Ordering::Relaxed);
         }
         (after != *state).then_some(after)
-    }
-
-    /// Nothing is looked for beyond a broken rule.
-    fn within_boundary(&self, state: &State) -> bool {
-        state.broken == 0
     }
 
     fn format_step(&self, before: &State, act: Act) -> Option<String> {
