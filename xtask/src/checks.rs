@@ -185,15 +185,19 @@ fn cargo<'a>(arguments: impl IntoIterator<Item = impl Into<String> + 'a>) -> Com
     command
         .args(arguments.into_iter().map(Into::into))
         .current_dir(WORKSPACE);
-    // `cargo run` tells this program about its own package. Build scripts that watch these
-    // variables would otherwise run again at every change between `cargo xtask` and plain `cargo`.
+    forget_own_package(&mut command);
+    command
+}
+
+/// `cargo run` tells this program about its own package. Build scripts that watch these variables would
+/// otherwise run again at every change between `cargo xtask` and plain `cargo`.
+pub(crate) fn forget_own_package(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
             command.env_remove(&*name);
         }
     }
-    command
 }
 
 /// Runs a command to its end. A failure names the command as one would type it.

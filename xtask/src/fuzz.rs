@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Failure;
-use crate::checks::{WORKSPACE, run};
+use crate::checks::{WORKSPACE, forget_own_package, run};
 
 /// For how long each target runs if nothing else is asked for.
 const SECONDS: u32 = 60;
@@ -124,6 +124,7 @@ impl Fuzz {
             .arg(format!("-max_len={LENGTH_MAX}"))
             .arg("-timeout=30")
             .current_dir(folder);
+        forget_own_package(&mut command);
         run(command)
     }
 }
