@@ -618,6 +618,31 @@ async fn r24_a_claim_whose_answer_was_lost_retires_its_session() {
     bench.stop().await;
 }
 
+/// A job whose ending nobody took stays PROCESSING for as long as its session lives: so the session must
+/// end, although the worker goes on.
+#[tokio::test]
+async fn r24_l1_an_ending_that_cannot_be_reported_retires_its_session() {
+    let mut bench = Bench::start().await;
+    bench.stub.add("job", Value::Null);
+    bench.stub.set(|line| line.down = vec!["ending"]);
+    let handlers = Handlers::new().on("job", |_, _: Value| async {
+        Ok(JobOutcome::done(Value::Null))
+    });
+    let config = WorkerConfig {
+        services: Vec::new(),
+        lease: Duration::from_secs(2),
+        ..bench.config()
+    };
+    bench.work_with(config, handlers);
+    let session = |n| andon::SessionId::from_u128(n);
+    let has_ended = |it: &Happened| *it == Happened::Deregistered(session(1));
+    bench.stub.until(|log| log.iter().any(has_ended)).await;
+    let is_new = |it: &Happened| *it == Happened::Registered(session(2));
+    bench.stub.until(|log| log.iter().any(is_new)).await;
+    bench.stub.set(|line| line.down.clear());
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn r22_a_stale_lease_stops_the_job_after_its_call() {
     let mut bench = Bench::start().await;

@@ -251,6 +251,11 @@ impl Worker {
                 let report = failure(token, refused, FailureKind::Permanent);
                 ended = session.end(job, report).await;
             }
+            if !is_known_to_have_ended(&ended) {
+                // The job may still be held by this session, which nobody works on any more. As long as
+                // the session lived, no sweep would return it (R24, L1).
+                session.retire();
+            }
             log_end(what, &ended, &session);
         };
         task.instrument(span)
@@ -431,6 +436,16 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// Whether the line can never take this very ending, though the lease may be good.
 fn is_unacceptable(problem: &Problem) -> bool {
     matches!(problem.status, 400 | 413 | 415 | 422)
+}
+
+/// Whether the line has answered that the lease ended, now or before.
+fn is_known_to_have_ended(ended: &Result<crate::wire::Ended, EndFailed>) -> bool {
+    match ended {
+        Ok(_) => true,
+        // Gone, stale, cancelled or ended: the line has judged the token.
+        Err(EndFailed::Refused(problem)) => matches!(problem.status, 404 | 409 | 410),
+        Err(EndFailed::Unreachable) => false,
+    }
 }
 
 fn log_end(what: &str, ended: &Result<crate::wire::Ended, EndFailed>, session: &Session) {
