@@ -506,6 +506,9 @@ async fn ending(
     Path((job, ending)): Path<(JobId, String)>,
     Json(body): Json<Value>,
 ) -> Response {
+    if shared.is_down("ending") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let report: Report = serde_json::from_value(serde_json::json!({ ending: body })).unwrap();
     let answer = {
         let mut line = shared.line();
