@@ -32,7 +32,7 @@ enum Command {
         /// Only the small ones: under three minutes together
         #[arg(long)]
         small: bool,
-        /// Stop at the first that does not come out as it must
+        /// Stop at the first counter-example
         #[arg(long)]
         fail_fast: bool,
         /// How many threads
@@ -126,9 +126,9 @@ impl Asked {
             }
             if !report.is_right() {
                 wrong.push(configuration.name);
-                if self.fail_fast {
-                    break;
-                }
+            }
+            if self.fail_fast && report.counter_examples().next().is_some() {
+                break;
             }
         }
         if wrong.is_empty() {
