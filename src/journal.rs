@@ -45,6 +45,10 @@ pub struct Ledger {
     /// The gate. Counts and tallies are not journalled, so they are not in it.
     pub gate: Gate,
     /// The campaigns.
+    #[cfg_attr(
+        feature = "serde",
+        serde(deserialize_with = "crate::stored::campaigns")
+    )]
     pub campaigns: BTreeMap<CampaignId, AnyCampaign>,
 }
 

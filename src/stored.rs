@@ -1,6 +1,14 @@
 //! Reading stored data, where what is not said is not guessed (R30).
 
+use alloc::collections::BTreeMap;
+use alloc::format;
+use core::fmt;
+
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use crate::campaign::AnyCampaign;
+use crate::ids::CampaignId;
 
 /// Reads a field that must be there, though it may be null: a queue whose `pause` is missing is not an
 /// ACTIVE one (R30).
@@ -12,11 +20,74 @@ where
     Option::deserialize(deserializer)
 }
 
+/// Reads campaigns under their identifiers, each once: of two under one identifier, which may be written
+/// in capitals or not, the later one would hide the earlier, paused one (R30).
+pub(crate) fn campaigns<'de, D>(
+    deserializer: D,
+) -> Result<BTreeMap<CampaignId, AnyCampaign>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct ById;
+    impl<'de> Visitor<'de> for ById {
+        type Value = BTreeMap<CampaignId, AnyCampaign>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("campaigns under their identifiers")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut campaigns = BTreeMap::new();
+            while let Some((id, campaign)) = map.next_entry::<CampaignId, AnyCampaign>()? {
+                if campaign.id() != id {
+                    let own = campaign.id();
+                    return Err(A::Error::custom(format!(
+                        "campaign {own} stands under {id}"
+                    )));
+                }
+                if campaigns.insert(id, campaign).is_some() {
+                    return Err(A::Error::custom(format!("campaign {id} stands twice")));
+                }
+            }
+            Ok(campaigns)
+        }
+    }
+    deserializer.deserialize_map(ById)
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
 
-    use crate::{AnyCampaign, CampaignId, Gate, Intake};
+    use crate::{AnyCampaign, CampaignId, Gate, Intake, Ledger};
+
+    #[test]
+    fn r30_a_checkpoint_has_each_campaign_once_and_under_its_own_identifier() {
+        let id = CampaignId::from_u128(0xab);
+        let mut ledger = Ledger::default();
+        ledger
+            .campaigns
+            .insert(id, AnyCampaign::created(id, Intake::Closed));
+        let whole = serde_json::to_string(&ledger).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&whole).unwrap(), ledger);
+
+        let key = id.to_string();
+        let renamed = whole.replacen(&key, &CampaignId::from_u128(1).to_string(), 1);
+        let error = serde_json::from_str::<Ledger>(&renamed).unwrap_err();
+        assert!(error.to_string().contains("stands under"), "{error}");
+
+        let (_, entry) = whole.split_once(r#""campaigns":{"#).unwrap();
+        let entry = entry.split_once("}}").unwrap().0;
+        let twice = whole.replace(
+            r#""campaigns":{"#,
+            &alloc::format!(
+                r#""campaigns":{{{}}},"#,
+                entry.replacen(&key, &key.to_uppercase(), 1)
+            ),
+        );
+        let error = serde_json::from_str::<Ledger>(&twice).unwrap_err();
+        assert!(error.to_string().contains("stands twice"), "{error}");
+    }
 
     #[test]
     fn r30_a_row_that_does_not_say_whether_it_is_paused_is_refused() {
