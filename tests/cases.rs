@@ -10,10 +10,12 @@ mod kit;
 
 use std::time::Duration;
 
+use andon::breaker::Hold;
 use andon::line::{Enqueued, NewJob, Outcome, Payload};
 use andon::{
-    By, CallOutcome, CampaignStatus, CircuitState, Command, Ended, Ending, Intake, JobId,
-    JobStatus, Priority, QueueState, Refusal, UniqueKey, Verdict,
+    AnyCampaign, AnyJob, By, CallOutcome, CampaignStatus, CircuitState, Command, Ended, Ending,
+    Gate, GateRecord, Intake, JobId, JobRecord, JobStage, JobStatus, Priority, QueueState, Refusal,
+    Token, UniqueKey, Verdict,
 };
 use kit::*;
 
@@ -823,4 +825,131 @@ fn r35_a_line_in_another_database_pauses_and_says_so() {
     assert!(chain.ends_with("waiting for resume"), "{chain}");
     scene.resumes();
     assert_eq!(scene.queue(), QueueState::Active);
+}
+
+/// How a record was spoilt, and what must be said of it.
+type Spoilt<R> = (fn(&mut R), &'static str);
+
+#[test]
+fn r30_i1_i20_gate_rows_that_contradict_each_other_are_refused() {
+    // `openai` is the second of the breakers, after `apollo`.
+    let closed: &[Spoilt<GateRecord>] = &[
+        (
+            |r| r.breakers[1].hold = Hold::Held,
+            "has an opening or a hold",
+        ),
+        (
+            |r| r.breakers[1].opened_at = Some(at(0)),
+            "has an opening or a hold",
+        ),
+        (
+            |r| r.breakers[1].since = r.queue.version.next().unwrap(),
+            "`since` is greater",
+        ),
+        (
+            |r| r.breakers.push(r.breakers[0].clone()),
+            "it stands twice",
+        ),
+    ];
+    let open: &[Spoilt<GateRecord>] = &[
+        (
+            |r| r.queue.pause = None,
+            "ACTIVE while breaker openai is open",
+        ),
+        (|r| r.breakers[1].opening = None, "has no opening"),
+        (|r| r.breakers[1].opened_at = None, "has no opening"),
+        (
+            |r| r.breakers[1].state = CircuitState::Closed,
+            "has an opening or a hold",
+        ),
+        (
+            |r| r.queue.again = r.queue.pause.take(),
+            "it was paused again, yet never paused",
+        ),
+    ];
+    let half_open: &[Spoilt<GateRecord>] = &[
+        (
+            |r| r.breakers[1].hold = Hold::Held,
+            "it is half-open, yet held",
+        ),
+        (|r| r.breakers[1].opening = None, "has no opening"),
+        (
+            |r| r.queue.pause = None,
+            "ACTIVE while breaker openai is half_open",
+        ),
+    ];
+    let mut scene = Scene::with(settings(1, Some(COOL_DOWN)));
+    let mut look = |state: CircuitState, all: &[Spoilt<GateRecord>], next: Command| {
+        assert_eq!(scene.breaker(&openai()).0, state);
+        let gate = scene.line.gate();
+        assert_eq!(Gate::try_from(gate.record()).as_ref(), Ok(gate));
+        for (spoil, problem) in all {
+            let mut record = gate.record();
+            spoil(&mut record);
+            let corrupt = Gate::try_from(record).unwrap_err();
+            assert!(corrupt.to_string().contains(problem), "{corrupt}");
+        }
+        scene.now += 60;
+        scene.does(next);
+    };
+    let failed = Command::Report {
+        service: openai(),
+        outcome: failure(),
+        version: None,
+    };
+    look(CircuitState::Closed, closed, failed);
+    look(CircuitState::Open, open, Command::Tick);
+    look(CircuitState::HalfOpen, half_open, Command::Tick);
+    // What a person opened is OPEN, held, and read as such.
+    scene.does(Command::OpenBreaker { service: openai() });
+    let gate = scene.line.gate();
+    assert_eq!(Gate::try_from(gate.record()).as_ref(), Ok(gate));
+}
+
+#[test]
+fn r30_job_rows_that_contradict_themselves_are_refused() {
+    let mut scene = Scene::new().running();
+    scene.claims(W1, J1);
+    let job = scene.line.job(J1).unwrap();
+    assert_eq!(AnyJob::try_from(job.record()).as_ref(), Ok(job));
+    let spoilt: &[Spoilt<JobRecord>] = &[
+        (|r| r.max_attempts = 0, "its max_attempts is 0"),
+        (|r| r.token = Token::NONE, "yet was never claimed"),
+        (|r| r.session = None, "yet no worker session holds it"),
+        (|r| r.stage = JobStage::Completed, "it is final, yet"),
+        (|r| r.stage = JobStage::Failed, "it is final, yet"),
+    ];
+    for (spoil, problem) in spoilt {
+        let mut record = job.record();
+        spoil(&mut record);
+        let corrupt = AnyJob::try_from(record).unwrap_err();
+        assert!(corrupt.to_string().contains(problem), "{corrupt}");
+    }
+}
+
+#[test]
+fn r30_i12_a_mark_of_an_epoch_that_has_not_come_is_refused() {
+    let mut scene = Scene::new().running();
+    let check = |scene: &Scene, campaign: &AnyCampaign, job: &AnyJob| {
+        let gate = scene.line.gate();
+        [campaign.check(gate), job.check(gate)].map(|checked| checked.err().map(|c| c.row))
+    };
+    let stored = |scene: &Scene| {
+        let (campaign, job) = (scene.line.campaign(C1), scene.line.job(J1));
+        (campaign.unwrap().clone(), job.unwrap().clone())
+    };
+    let (campaign, job) = stored(&scene);
+    assert_eq!(check(&scene, &campaign, &job), [None, None]);
+    // A current mark and a void one are as good as none.
+    scene.does(Command::PauseJob { job: J1 });
+    let before = scene.clone();
+    let (campaign, job) = stored(&scene);
+    assert_eq!(check(&scene, &campaign, &job), [None, None]);
+    scene.resumes();
+    assert_eq!(check(&scene, &campaign, &job), [None, None]);
+    // What the next epoch marked is not of the line as it was before.
+    scene.does(Command::PauseJob { job: J1 });
+    let (campaign, job) = stored(&scene);
+    let rows = [format!("campaign {C1}"), format!("job {J1}")];
+    assert_eq!(check(&before, &campaign, &job), rows.map(Some));
 }
