@@ -129,36 +129,6 @@ impl Line {
     }
 }
 
-/// Everything that is stored in these tables, as one text.
-async fn dump(raw: &Raw, tables: &[&str]) -> String {
-    let mut all = Vec::new();
-    for table in tables {
-        let rows = match raw {
-            Raw::Postgres(_) => {
-                raw.texts(&format!(
-                    "SELECT t::text FROM {table} AS t ORDER BY t::text"
-                ))
-                .await
-            }
-            Raw::Sqlite(_) => {
-                let columns = raw
-                    .texts(&format!(
-                        "SELECT group_concat('quote(' || name || ')', '||''|''||')
-                         FROM pragma_table_info('{table}')"
-                    ))
-                    .await;
-                raw.texts(&format!(
-                    "SELECT {} AS r FROM {table} ORDER BY r",
-                    columns[0]
-                ))
-                .await
-            }
-        };
-        all.push(format!("{table}: {rows:#?}\n"));
-    }
-    all.concat()
-}
-
 const WORK: [&str; 4] = [
     "andon_campaigns",
     "andon_jobs",
@@ -309,7 +279,7 @@ async fn r7_r8_r12_reset_changes_nothing_else_and_only_resume_resumes(line: Line
             .await;
     }
     let resume = "/api/v1/queue-management/resume-queue";
-    let before = dump(&line.database.raw, &WORK).await;
+    let before = line.database.raw.dump(&WORK).await;
     let (status, problem) = line.post(resume, json!({})).await;
     assert_eq!(status, 409);
     assert_eq!(
@@ -342,7 +312,7 @@ async fn r7_r8_r12_reset_changes_nothing_else_and_only_resume_resumes(line: Line
         "{reset}"
     );
     assert_eq!(
-        dump(&line.database.raw, &WORK).await,
+        line.database.raw.dump(&WORK).await,
         before,
         "a reset touches no work"
     );
@@ -563,7 +533,7 @@ async fn case_b10_servers_that_start_again_write_nothing(mut line: Line) {
         "andon_jobs",
         "andon_journal",
     ];
-    let before = dump(&line.database.raw, &stored).await;
+    let before = line.database.raw.dump(&stored).await;
     for _ in 0..3 {
         line.restart().await;
         let status = line.status().await;
@@ -571,7 +541,7 @@ async fn case_b10_servers_that_start_again_write_nothing(mut line: Line) {
         assert_eq!(status["queue"]["epoch"], 1);
     }
     assert_eq!(
-        dump(&line.database.raw, &stored).await,
+        line.database.raw.dump(&stored).await,
         before,
         "of {} tables",
         tables.len()
@@ -707,7 +677,7 @@ async fn bad_input_is_a_4xx_that_says_what_is_wrong_and_writes_nothing() {
     let line = Line::over(support::sqlite_by(ClockOf::Database).await).await;
     let id = line.running("one", 1).await;
     let worker = line.worker().await;
-    let before = dump(&line.database.raw, &TABLES).await;
+    let before = line.database.raw.dump(&TABLES).await;
     let long = "x".repeat(256);
     let too_many: Vec<Value> = (0..10_001).map(|_| json!({"kind": "k"})).collect();
     let campaigns = "/api/v1/campaigns".to_owned();
@@ -837,7 +807,7 @@ async fn bad_input_is_a_4xx_that_says_what_is_wrong_and_writes_nothing() {
         .into_iter()
         .filter(|table| !left_out.contains(table))
         .collect();
-    let after = dump(&line.database.raw, &kept).await;
+    let after = line.database.raw.dump(&kept).await;
     for part in after.split("andon_") {
         assert!(before.contains(part), "written: {part}");
     }

@@ -443,3 +443,31 @@ macro_rules! on_every_store {
         )*
     };
 }
+
+/// Runs each story against a server on SQLite and one on PostgreSQL, each with a database of its own
+/// whose rows the story can read.
+#[macro_export]
+macro_rules! on_both_databases {
+    ($($(#[$doc:meta])* async fn $story:ident($server:ident: &Server) $body:block)*) => {
+        $(
+            $(#[$doc])*
+            async fn $story($server: &Server) $body
+
+            mod $story {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_sqlite() {
+                    let server = super::Server::sqlite().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_postgres() {
+                    let server = super::Server::postgres().await;
+                    super::$story(&server).await;
+                    server.assert_journal_keeps_the_rules().await;
+                }
+            }
+        )*
+    };
+}

@@ -239,6 +239,36 @@ impl Raw {
 }
 
 impl Raw {
+    /// Everything that is stored in these tables, as one text.
+    pub async fn dump(&self, tables: &[&str]) -> String {
+        let mut all = Vec::new();
+        for table in tables {
+            let rows = match self {
+                Self::Postgres(_) => {
+                    self.texts(&format!(
+                        "SELECT t::text FROM {table} AS t ORDER BY t::text"
+                    ))
+                    .await
+                }
+                Self::Sqlite(_) => {
+                    let columns = self
+                        .texts(&format!(
+                            "SELECT group_concat('quote(' || name || ')', '||''|''||')
+                             FROM pragma_table_info('{table}')"
+                        ))
+                        .await;
+                    self.texts(&format!(
+                        "SELECT {} AS r FROM {table} ORDER BY r",
+                        columns[0]
+                    ))
+                    .await
+                }
+            };
+            all.push(format!("{table}: {rows:#?}\n"));
+        }
+        all.concat()
+    }
+
     /// Writes what the database's constraints and triggers would refuse: what a restored dump, a
     /// failing disk or a person with a prompt leaves behind. They are gone afterwards.
     pub async fn corrupt(&self, sql: &str) {
