@@ -26,22 +26,11 @@ use andon::{
 use kit::{ada, at, step_name};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+use proptest::test_runner::{TestCaseResult, TestRunner};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use stories::{World, story};
-
-/// 1,000 stories, or as many as the environment asks for.
-fn config() -> Config {
-    let mut config = Config::default();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 1_000;
-    }
-    config.failure_persistence = None;
-    config.max_shrink_iters = 20_000;
-    config
-}
+use stories::{World, config, story};
 
 /// Draws many times; each must pass.
 fn for_every<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> TestCaseResult) {

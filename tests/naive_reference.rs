@@ -24,19 +24,8 @@ use andon::work::{Ended, StepRecording};
 use andon::{AnyJob, CircuitState, Command, Line, Outcome, Refusal, Version};
 use kit::{ada, at};
 use naive::{Answer, JobPart, NaiveLine};
-use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestError, TestRunner};
-use stories::{Act, How, Noted, Story, World, story};
-
-/// 1,000 stories, or as many as the environment asks for.
-fn config() -> Config {
-    let mut config = Config::default();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 1_000;
-    }
-    config.failure_persistence = None;
-    config.max_shrink_iters = 20_000;
-    config
-}
+use proptest::test_runner::{TestCaseError, TestCaseResult, TestError, TestRunner};
+use stories::{Act, How, Noted, Story, World, config, story};
 
 /// The core's answer in the words in which the two are compared.
 fn answer_of(answer: &Result<Outcome, Error>) -> Answer {

@@ -22,19 +22,8 @@ use andon::{
 use kit::{LEASE, ada, at, worker};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestRunner};
-use stories::{Story, World, is_resumed, story};
-
-/// 1,000 stories, or as many as the environment asks for.
-fn config() -> Config {
-    let mut config = Config::default();
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 1_000;
-    }
-    config.failure_persistence = None;
-    config.max_shrink_iters = 20_000;
-    config
-}
+use proptest::test_runner::{TestCaseError, TestCaseResult, TestRunner};
+use stories::{Story, World, config, is_resumed, story};
 
 /// Tells many stories; each must pass.
 fn for_every_story(test: impl Fn(Story) -> TestCaseResult) {

@@ -16,8 +16,20 @@ use andon::{
     SessionId, Token, UniqueKey, Version,
 };
 use proptest::prelude::*;
+use proptest::test_runner::Config;
 
 use crate::kit::{ada, at, automation, service, settings, step_name, worker};
+
+/// 1,000 stories, or as many as the environment asks for.
+pub(crate) fn config() -> Config {
+    let mut config = Config::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 1_000;
+    }
+    config.failure_persistence = None;
+    config.max_shrink_iters = 20_000;
+    config
+}
 
 const SERVICES: [&str; 3] = ["apollo", "instantly", "openai"];
 
