@@ -953,3 +953,26 @@ fn r30_i12_a_mark_of_an_epoch_that_has_not_come_is_refused() {
     let rows = [format!("campaign {C1}"), format!("job {J1}")];
     assert_eq!(check(&before, &campaign, &job), rows.map(Some));
 }
+
+/// R18: a count at its largest stays there: it does not begin again at 0, below the threshold.
+#[test]
+fn r18_a_count_at_its_end_stays_and_opens() {
+    let mut record = Scene::new().line.gate().record();
+    for breaker in &mut record.breakers {
+        // As after a threshold was lowered.
+        breaker.failure_count = u32::MAX;
+    }
+    let service = record.breakers[0].service.clone();
+    let gate = Gate::try_from(record).unwrap();
+    let report = andon::Report {
+        service: service.clone(),
+        outcome: CallOutcome::Failure(andon::ErrorText::new("503")),
+        version: None,
+        reporter: andon::gate::Reporter::HealthCheck,
+    };
+    let decision = gate.decide_report(&By::SYSTEM, &report, at(0)).unwrap();
+    assert_eq!(decision.outcome, Verdict::Opened);
+    let mut after = gate.clone();
+    after.apply(&decision);
+    assert_eq!(after.breaker(&service).unwrap().failure_count(), u32::MAX);
+}
