@@ -113,6 +113,8 @@ pub(crate) enum Writing {
 
 /// The models, from the smallest on.
 const CHECK: &str = "run --quiet -p andon-model -- check --small --fail-fast";
+/// What notices a mutant that breaks no property, and yet changes what is reachable.
+const PINNED: &str = "the pinned number of states";
 const TABLE: &str = "docs/mutants.md";
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -150,8 +152,9 @@ impl Tree {
         fs::write(&file, broken)
             .map_err(|error| Failure(format!("cannot write {}: {error}", file.display())))?;
         let killed = self.models().and_then(|killed| match killed {
-            Some(killed) => Ok(Some(killed)),
-            None => self.tests(),
+            Some(killed) if killed.by != PINNED => Ok(Some(killed)),
+            // A number that moved says that something is different, and not what: a test may.
+            moved => Ok(self.tests()?.or(moved)),
         });
         fs::write(&file, whole)
             .map_err(|error| Failure(format!("cannot write {}: {error}", file.display())))?;
@@ -241,7 +244,7 @@ impl Killed {
 fn violation(line: &str) -> Option<Killed> {
     let line = line.trim_start();
     let (by, steps) = if line.starts_with("WRONG") {
-        ("the pinned number of states", None)
+        (PINNED, None)
     } else if let Some(violated) = line.strip_prefix("VIOLATED") {
         let (name, rest) = violated.rsplit_once(", in ")?;
         (name.trim(), rest.split(' ').next()?.parse().ok())
