@@ -171,6 +171,17 @@ impl Server {
         }
     }
 
+    /// What serves this database at `http://127.0.0.1:…`: a whole server, in this process or another.
+    pub fn served_at(base: String, database: Database) -> Self {
+        Self {
+            line: Line::new(database.store.clone(), Settings::default()),
+            clock: database.clock.clone(),
+            base,
+            database: Some(database),
+            http: client(),
+        }
+    }
+
     /// The database, on the stores that have one.
     pub fn raw(&self) -> Option<&Raw> {
         self.database.as_ref().map(|database| &database.raw)

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -223,4 +224,13 @@ pub(crate) async fn assert_resume_refused(server: &Server, detail: &str) {
 /// That a worker is given nothing.
 pub(crate) async fn assert_nothing_to_claim(server: &Server, worker: &str) {
     assert_eq!(server.claim(worker, 100).await, Vec::<Value>::new());
+}
+
+/// Looks again and again until the condition holds, for at most a minute.
+pub(crate) async fn until<F: AsyncFnMut() -> bool>(what: &str, mut holds: F) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

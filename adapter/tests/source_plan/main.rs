@@ -16,8 +16,11 @@ mod api_support;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod background_tasks;
 mod campaign_status_refactor;
 mod circuit_breaker_integration;
+mod end_to_end;
 mod job_status_integration;
 mod kit;
+mod queue_management_api;
 mod queue_status_integration;

@@ -1,23 +1,16 @@
 //! Queue management over real HTTP, on each store, with a look into the store afterwards.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::too_many_lines,
-    reason = "stories and tables of cases; the functions that they share fail the test"
-)]
 
 use std::collections::BTreeSet;
 
-use api_support::{Answer, COOL_DOWN, Server, send};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-#[macro_use]
-mod api_support;
-mod support;
-
-const QM: &str = "/queue-management";
+use crate::api_support::{Answer, COOL_DOWN, Server, Set, send, token};
+use crate::kit::{
+    self, QM, assert_nothing_to_claim, assert_resume_refused, assert_shown, assert_stored, fails,
+    job_of, jobs, pause, pause_queue, raw, report, stored, text,
+};
+use crate::support;
 
 fn texts(list: &Value) -> Vec<&str> {
     list.as_array()
@@ -634,4 +627,317 @@ on_every_store! {
         let answer = send(server.request(Method::DELETE, &format!("{QM}/status"))).await;
         answer.refused(405, "method_not_allowed");
     }
+}
+
+on_both_databases! {
+    /// R8 to R11: what a resume asks for, each prerequisite by itself, in the order in which they are looked at.
+    async fn test_manual_resume_with_prerequisites(server: &Server) {
+        let one = server.started("one", 2).await;
+        server.started("two", 1).await;
+        let seen = server.version().await;
+        for service in ["apollo", "openai", "patient", "slow"] {
+            assert_resume_refused_by_both(server, service).await;
+        }
+        assert_eq!(fails(server, "openai").await, "opened");
+        server.open("slow").await;
+
+        // An unknown name is looked at before a stale version, and that before what blocks.
+        let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let order = async |version: u64, body: Value| {
+            let tag = format!("\"{version}\"");
+            server.post_with(&format!("{QM}/resume-queue"), &[("if-match", &tag)], body).await
+        };
+        order(seen, json!({"keep": [unknown]})).await.refused(404, "not_found");
+        order(seen, json!({"keep": [one]})).await.refused(412, "stale_version");
+        let now = server.version().await;
+        let refused = order(now, json!({"keep": [one]})).await;
+        assert_eq!(refused.refused(409, "resume_blocked")["detail"], "Cannot resume: Circuit breakers openai and slow are open");
+        assert_shown(server, &["queue PAUSED", "2 campaigns PAUSED", "3 jobs PAUSED"]).await;
+
+        server.reset("openai").await.data();
+        assert_resume_refused(server, "Cannot resume: Circuit breaker slow is open").await;
+        server.reset("slow").await.data();
+        order(now, Value::Null).await.refused(412, "stale_version");
+        assert_stored(server, &["queue PAUSED, epoch 5", "2 campaigns RUNNING", "3 jobs PENDING"]).await;
+        let resumed = order(server.version().await, json!({"keep": [one], "reason": "both vendors are well"})).await;
+        assert_eq!((&resumed.data()["campaigns_eligible"], &resumed.data()["campaigns_resumed"]), (&json!(2), &json!(1)));
+        assert_eq!(resumed.data()["prerequisites_met"], "All circuit breakers are closed");
+        assert_shown(server, &["queue ACTIVE", "1 campaigns PAUSED", "1 campaigns RUNNING", "2 jobs PAUSED", "1 jobs PENDING"]).await;
+        assert_stored(server, &["queue ACTIVE, epoch 6", "2 campaigns RUNNING", "1 campaigns marked", "3 jobs PENDING"]).await;
+        let reasons = raw(server).texts("SELECT reason FROM andon_journal WHERE kind = 'queue_resumed' AND epoch = 6").await;
+        assert_eq!(reasons, ["both vendors are well"]);
+    }
+
+    /// R7, R36, I5: no endpoint resumes anything but *resume queue* and its alias. Every operation that the
+    /// description names is called, and does what it is for, in a line that is paused by hand with every
+    /// breaker closed, so that nothing but the missing order holds it, and in one that a breaker stopped.
+    async fn test_no_route_but_resume_queue_and_its_alias_resumes_anything(server: &Server) {
+        let document = server.get("//api/openapi.json").await.body;
+        let mut resuming = BTreeSet::new();
+        let mut called = 0;
+        let idle = server.worker().await;
+        for stopped_by in ["hand", "openai"] {
+            for (path, item) in document["paths"].as_object().unwrap() {
+                for method in item.as_object().unwrap().keys() {
+                    let scene = Scene::set(server, stopped_by).await;
+                    let before = held(server).await;
+                    let answered = scene.call(server, method, path).await;
+                    called += 1;
+                    let after = held(server).await;
+                    if after == before {
+                        assert_nothing_to_claim(server, &idle).await;
+                        let counts = server.status().await["campaign_counts"].clone();
+                        assert_eq!(counts["RUNNING"], 0, "{method} {path}: {counts}");
+                    } else {
+                        assert_eq!(answered.data()["queue_resumed"], true, "{method} {path} resumed");
+                        resuming.insert(path.clone());
+                    }
+                    scene.clear(server).await;
+                }
+            }
+        }
+        let only = ["resume-queue", "resume-service"].map(|name| format!("/api/v1{QM}/{name}"));
+        assert_eq!(resuming, only.into());
+        assert!(called >= 2 * 50, "{called} calls");
+    }
+}
+
+/// What holds the line paused, by its rows: the queue's state and epoch, and how many marks there are.
+async fn held(server: &Server) -> Vec<String> {
+    let rows = stored(raw(server)).await;
+    rows.into_iter()
+        .filter(|row| row.starts_with("queue") || row.ends_with("marked"))
+        .collect()
+}
+
+/// Opens one breaker, has both paths refuse a resume, and clears up.
+async fn assert_resume_refused_by_both(server: &Server, service: &str) {
+    server.open(service).await;
+    let detail = format!("Cannot resume: Circuit breaker {service} is open");
+    assert_resume_refused(server, &detail).await;
+    // Naming another service, or the one itself, makes no difference (API.md).
+    for named in ["apollo", "openai"] {
+        let refused = server
+            .post_json(&format!("{QM}/resume-service"), json!({"service": named}))
+            .await;
+        assert_eq!(refused.refused(409, "resume_blocked")["detail"], detail);
+    }
+    server.reset(service).await.data();
+    server.resume().await.data();
+}
+
+/// A paused line with something for every operation to be about.
+struct Scene {
+    worker: String,
+    /// Paused by one of its jobs; has one that failed, one in flight and two that wait.
+    marked: String,
+    open_ended: String,
+    created: String,
+    lease: Value,
+    failed: String,
+    waiting: String,
+    stopped_by: &'static str,
+}
+
+impl Scene {
+    async fn set(server: &Server, stopped_by: &'static str) -> Self {
+        let worker = server.worker().await;
+        let marked = server.started("marked", 4).await;
+        let leases = server.claim(&worker, 2).await;
+        let failed = job_of(&leases[1]);
+        report(
+            server,
+            &leases[1],
+            "fail",
+            json!({"kind": "permanent", "error": "gone"}),
+        )
+        .await
+        .data();
+        let taken = [job_of(&leases[0]), failed.clone()];
+        let waiting: Vec<String> = jobs(server, &marked)
+            .await
+            .into_iter()
+            .filter(|job| !taken.contains(job))
+            .collect();
+        let body = json!({"name": "open", "open_ended": true, "jobs": [{"kind": "k"}]});
+        let open_ended = text(&server.post_json("/campaigns", body).await.data()["id"]);
+        server
+            .post(&format!("/campaigns/{open_ended}/start"))
+            .await
+            .data();
+        let created = kit::created(server, "created", 1).await;
+        pause(server, &format!("/jobs/{}", waiting[0])).await.data();
+        match stopped_by {
+            "hand" => pause_queue(server).await,
+            service => assert_eq!(fails(server, service).await, "opened"),
+        }
+        let lease = leases[0].clone();
+        Self {
+            worker,
+            marked,
+            open_ended,
+            created,
+            lease,
+            failed,
+            waiting: waiting[1].clone(),
+            stopped_by,
+        }
+    }
+
+    /// Calls an operation so that it does what it is for. One that is not known here fails the test: a new
+    /// route needs a case.
+    async fn call(&self, server: &Server, method: &str, path: &str) -> Answer {
+        let (name, version) = (path.trim_start_matches("/api/v1"), server.version().await);
+        let token = &self.lease["token"];
+        let leased = job_of(&self.lease);
+        let empty = json!({});
+        let call = json!({"token": token, "call": 1, "service": "openai", "outcome": "success", "gate_version": version});
+        let (id, body) = match (method, name) {
+            ("get", name) if name.starts_with("/jobs") => (&self.waiting, Value::Null),
+            ("get", _) => (&self.marked, Value::Null),
+            (
+                "post",
+                "/queue-management/resume-queue"
+                | "/queue-management/resume-service"
+                | "/queue-management/pause-queue"
+                | "/queue-management/circuit-breakers/{service}/reset",
+            ) => (&leased, empty),
+            ("post", "/queue-management/pause-service") => (&leased, json!({"service": "apollo"})),
+            ("post", "/queue-management/circuit-breakers/{service}/report") => (
+                &leased,
+                json!({"outcome": "success", "gate_version": version}),
+            ),
+            ("post", "/campaigns") => {
+                (&leased, json!({"name": "another", "jobs": [{"kind": "k"}]}))
+            }
+            ("patch", "/campaigns/{id}") => (&self.marked, json!({"name": "renamed"})),
+            ("delete", "/campaigns/{id}") | ("post", "/campaigns/{id}/start") => {
+                (&self.created, empty)
+            }
+            ("post", "/campaigns/{id}/cancel" | "/campaigns/{id}/close") => {
+                (&self.open_ended, empty)
+            }
+            (
+                "post",
+                "/campaigns/{id}/pause" | "/campaigns/{id}/resume" | "/campaigns/{id}/retry-failed",
+            ) => (&self.marked, empty),
+            ("post", "/campaigns/{id}/jobs") => {
+                (&self.open_ended, json!({"jobs": [{"kind": "k"}]}))
+            }
+            ("post", "/jobs/{id}/pause" | "/jobs/{id}/cancel") => (&self.waiting, empty),
+            ("post", "/jobs/{id}/postpone") => (&self.waiting, json!({"seconds": 0})),
+            ("post", "/jobs/{id}/retry") => (&self.failed, empty),
+            ("post", "/worker/register") => (
+                &leased,
+                json!({"name": "new", "kinds": ["k"], "services": ["openai"], "lease_seconds": 60}),
+            ),
+            ("post", "/worker/claim") => (&leased, json!({"worker_id": self.worker, "limit": 10})),
+            ("post", "/worker/heartbeat" | "/worker/deregister") => {
+                (&leased, json!({"worker_id": self.worker}))
+            }
+            ("post", "/worker/jobs/{id}/call-report") => (&leased, call),
+            ("post", "/worker/jobs/{id}/complete") => {
+                (&leased, json!({"token": token, "spawn": [{"kind": "k"}]}))
+            }
+            ("post", "/worker/jobs/{id}/fail") => (
+                &leased,
+                json!({"token": token, "kind": "retryable", "error": "busy"}),
+            ),
+            ("post", "/worker/jobs/{id}/release") => (&leased, json!({"token": token})),
+            ("post", "/worker/jobs/{id}/snooze") => {
+                (&leased, json!({"token": token, "seconds": 0}))
+            }
+            ("post", "/worker/reports") => (
+                &leased,
+                json!({"worker_id": self.worker, "reports": [
+                    {"job_id": leased, "report": {"call_report": call}},
+                    {"job_id": leased, "report": {"complete": {"token": token}}},
+                ]}),
+            ),
+            _ => {
+                panic!("no case for {method} {path}: a new route must show that it resumes nothing")
+            }
+        };
+        let path = path.replace("{service}", "openai").replace("{id}", id);
+        let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        let mut request = server.request(method, &format!("/{path}"));
+        if name == "/worker/gate" {
+            request = request.query(&[("worker_id", &self.worker)]);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        if name.ends_with("/events") {
+            // A stream without an end: its head is enough.
+            let answered = request.send().await.unwrap();
+            assert_eq!(answered.status(), 200);
+            return server.get(&format!("{QM}/status")).await;
+        }
+        let answered = send(request).await;
+        let is_refused = match name {
+            "/campaigns/{id}/start" | "/campaigns/{id}/resume" => true,
+            "/queue-management/resume-queue" | "/queue-management/resume-service" => {
+                self.stopped_by != "hand"
+            }
+            _ => false,
+        };
+        let expected = if is_refused { 409..410 } else { 200..300 };
+        assert!(
+            expected.contains(&answered.status),
+            "{name}: {} {}",
+            answered.status,
+            answered.text
+        );
+        answered
+    }
+
+    /// Lets the line go on, without the work of this scene.
+    async fn clear(&self, server: &Server) {
+        for service in ["apollo", "openai"] {
+            server.reset(service).await.data();
+        }
+        let unfinished = server
+            .get("/campaigns?status=RUNNING,PAUSED&per_page=200")
+            .await;
+        for campaign in kit::items(&unfinished) {
+            server
+                .post(&format!("/campaigns/{}/cancel", text(&campaign["id"])))
+                .await
+                .data();
+        }
+        server.resume().await.data();
+    }
+}
+
+/// R36, R10: who is no operator is refused first, whatever else holds, and a worker's credential can pause.
+#[tokio::test]
+async fn r36_r10_authority_comes_before_every_other_prerequisite() {
+    use andon_adapter::ops::config::Role;
+    let set = Set {
+        tokens: vec![token("worker", Role::Worker), token("ada", Role::Operator)],
+        ..Set::default()
+    };
+    let server = Server::over(support::sqlite().await, set).await;
+    let as_worker = [("authorization", "Bearer worker"), ("if-match", "\"0\"")];
+    let paused = server
+        .post_with(
+            &format!("{QM}/pause-service"),
+            &as_worker[..1],
+            json!({"service": "openai"}),
+        )
+        .await;
+    assert_eq!(paused.data()["queue_paused"], true);
+    for path in [
+        "resume-queue",
+        "resume-service",
+        "circuit-breakers/openai/reset",
+    ] {
+        let refused = server
+            .post_with(&format!("{QM}/{path}"), &as_worker, Value::Null)
+            .await;
+        refused.refused(403, "not_an_operator");
+    }
+    let states = "SELECT (SELECT state FROM andon_queue) || ' ' || state FROM andon_breakers WHERE service = 'openai'";
+    assert_eq!(raw(&server).texts(states).await, ["PAUSED open"]);
+    server.assert_journal_keeps_the_rules().await;
 }
