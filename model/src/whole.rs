@@ -7,7 +7,7 @@
 //! are checked, those of commands that were refused too.
 //!
 //! A step that changes nothing and breaks nothing leads to no state of its own: what could follow it can
-//! follow one step earlier. What was answered is noted all the same ([`SITUATIONS`]).
+//! follow one step earlier. What was answered is noted all the same (`SITUATIONS`).
 
 pub mod acts;
 pub mod judge;

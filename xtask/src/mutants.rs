@@ -176,7 +176,9 @@ impl Tree {
     fn models(&self) -> Result<Option<Killed>, Failure> {
         let built = output(self.cargo("build --quiet -p andon-model"), LIMIT)?;
         if !built.is_success {
-            return Err(Failure(format!("it does not build:\n{}", built.text)));
+            // No reason to stop, but one to mend the list: it counts as survived.
+            eprintln!("    it does not build:\n{}", built.text);
+            return Ok(None);
         }
         let checked = output(self.cargo(CHECK), LIMIT)?;
         let killed = checked
@@ -193,7 +195,8 @@ impl Tree {
             self.cargo("test --quiet -p andon --lib --tests --no-fail-fast"),
             LIMIT,
         )?;
-        if tested.is_success {
+        let is_built = !tested.text.contains("error: could not compile");
+        if tested.is_success || !is_built {
             return Ok(None);
         }
         if tested.has_hung {

@@ -608,10 +608,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         rules: "R26",
         what: "a retry leaves its settled campaign settled",
         file: "src/job.rs",
-        find: r#"            CampaignStage::Completed | CampaignStage::Failed => {
-                let event = CampaignEvent::CampaignReopened"#,
-        replace: r#"            CampaignStage::Completed => {
-                let event = CampaignEvent::CampaignReopened"#,
+        find: r#"                step.push(Event::Campaign {
+                    campaign: campaign.id(),
+                    event,
+                });
+                Retrying::RetriedAndReopened"#,
+        replace: r#"                let _ = event;
+                Retrying::RetriedAndReopened"#,
     },
     Mutant {
         name: "retry-over-a-live-lease",
