@@ -11,11 +11,12 @@ mod kit;
 use std::time::Duration;
 
 use andon::breaker::Hold;
+use andon::cause::Holder;
 use andon::line::{Enqueued, NewJob, Outcome, Payload};
 use andon::{
-    AnyCampaign, AnyJob, By, CallOutcome, CampaignStatus, CircuitState, Command, Ended, Ending,
-    Gate, GateRecord, Intake, JobId, JobRecord, JobStage, JobStatus, Priority, QueueState, Refusal,
-    Token, UniqueKey, Verdict,
+    AnyCampaign, AnyJob, By, CallOutcome, CampaignStage, CampaignStatus, CauseChain, CircuitState,
+    Command, Ended, Ending, Gate, GateRecord, Intake, JobCounts, JobId, JobRecord, JobStage,
+    JobStatus, Priority, QueueState, Refusal, Report, Reporter, Token, UniqueKey, Verdict,
 };
 use kit::*;
 
@@ -975,4 +976,111 @@ fn r18_a_count_at_its_end_stays_and_opens() {
     let mut after = gate.clone();
     after.apply(&decision);
     assert_eq!(after.breaker(&service).unwrap().failure_count(), u32::MAX);
+}
+
+#[test]
+fn r9_r21_a_mark_that_a_resume_has_voided_holds_no_claim_back() {
+    let mut scene = Scene::new().running();
+    scene.does(Command::PauseJob { job: J1 });
+    assert!(scene.claims_all(W1).is_empty());
+    scene.resumes();
+    // The marks are still stored; only the epoch has moved on.
+    assert!(scene.line.campaign(C1).unwrap().mark().is_some());
+    assert!(scene.line.job(J1).unwrap().mark().is_some());
+    assert_eq!(scene.claims_all(W1).len(), 1);
+}
+
+#[test]
+fn r27_a_campaign_without_jobs_settles_by_no_background_pass() {
+    let mut scene = Scene::new().running();
+    let gate = scene.line.gate().clone();
+    let campaign = scene.line.campaign(C1).unwrap().clone();
+    assert_eq!(campaign.intake(), Intake::Closed);
+    let settled = |jobs| campaign.decide_settle(&gate, jobs, at(0)).outcome;
+    assert_eq!(settled(JobCounts::default()), None);
+    let failed = JobCounts::default().with(JobStage::Failed);
+    assert_eq!(settled(failed), Some(CampaignStage::Failed));
+    assert_eq!(settled(failed.with(JobStage::Pending)), None);
+    scene.does(Command::CancelJob { job: J1 });
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Cancelled);
+}
+
+#[test]
+fn d3_the_chain_names_every_holder_and_which_was_first() {
+    let mut scene = Scene::new().running();
+    let chain = |scene: &Scene| scene.line.job_causes(J1).unwrap();
+    assert!(chain(&scene).is_empty());
+    assert_eq!(chain(&scene).first(), None);
+    assert!(!chain(&scene).waits_for_resume());
+    assert_eq!(chain(&scene).to_string(), "");
+    scene.does(Command::PauseJob { job: J1 });
+    assert!(chain(&scene).waits_for_resume());
+    scene.does(Command::PauseQueue);
+    scene.openai_fails();
+    let holders: Vec<Holder> = chain(&scene).causes.into_iter().map(|c| c.holder).collect();
+    let breaker = |circuit_state| Holder::Breaker {
+        service: openai(),
+        circuit_state,
+    };
+    assert_eq!(
+        holders,
+        [
+            Holder::Job { job: J1 },
+            Holder::Campaign { campaign: C1 },
+            Holder::Queue,
+            breaker(CircuitState::Open),
+        ]
+    );
+    // The job and its campaign were paused in one step; of the two the nearer one is named.
+    let first = chain(&scene).first().map(|cause| cause.holder.clone());
+    assert_eq!(first, Some(Holder::Job { job: J1 }));
+    let of_queue = CauseChain::of_queue(scene.line.gate());
+    assert_eq!(of_queue.first().unwrap().holder, Holder::Queue);
+    assert!(!of_queue.waits_for_resume());
+    assert!(!chain(&scene).waits_for_resume());
+    scene.resets_openai();
+    assert!(chain(&scene).waits_for_resume());
+}
+
+#[test]
+fn r13_a_success_on_a_closed_breaker_without_a_count_leaves_nothing_to_write() {
+    let mut scene = Scene::with(settings(3, None));
+    let success = |scene: &Scene| {
+        let report = Report {
+            service: openai(),
+            outcome: CallOutcome::Success,
+            version: Some(scene.version()),
+            reporter: Reporter::Call(J1),
+        };
+        let decision = scene.line.gate().decide_report(&worker(), &report, at(0));
+        let decision = decision.unwrap();
+        assert_eq!(decision.outcome, Verdict::Counted);
+        let kinds = decision.events.iter().map(andon::Event::kind);
+        kinds.collect::<Vec<_>>()
+    };
+    assert!(success(&scene).is_empty());
+    scene.openai_fails();
+    assert_eq!(success(&scene), ["count_cleared"]);
+}
+
+#[test]
+fn r21_priorities_go_from_0_to_3() {
+    for number in 0..=3 {
+        let priority = Priority::try_from(number).unwrap();
+        assert_eq!(priority.get(), number);
+        assert_eq!(u8::from(priority), number);
+    }
+    assert!(Priority::try_from(4).is_err());
+    assert!(Priority::try_from(u8::MAX).is_err());
+}
+
+#[test]
+fn i15_a_gate_to_which_a_decision_is_applied_is_the_lines_own() {
+    let mut scene = Scene::new().running();
+    let mut gate = scene.line.gate().clone();
+    let paused = gate.decide_pause_queue(&ada(), at(scene.now)).unwrap();
+    gate.apply(&paused);
+    scene.does(Command::PauseQueue);
+    assert_eq!(gate, *scene.line.gate());
+    assert_eq!(gate.queue().state(), QueueState::Paused);
 }
