@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use andon::breaker::Hold;
 use andon::cause::Holder;
+use andon::job::back_off;
 use andon::line::{Enqueued, NewJob, Outcome, Payload};
+use andon::permit::Standing;
 use andon::{
     AnyCampaign, AnyJob, By, CallOutcome, CampaignStage, CampaignStatus, CauseChain, CircuitState,
     Command, Ended, Ending, Gate, GateRecord, Intake, JobCounts, JobId, JobRecord, JobStage,
@@ -1083,4 +1085,57 @@ fn i15_a_gate_to_which_a_decision_is_applied_is_the_lines_own() {
     scene.does(Command::PauseQueue);
     assert_eq!(gate, *scene.line.gate());
     assert_eq!(gate.queue().state(), QueueState::Paused);
+}
+
+#[test]
+fn r25_the_back_off_doubles_up_to_a_quarter_of_an_hour_and_a_snooze_has_an_end() {
+    let seconds = [0, 1, 2, 3, 4, 10, 11, u32::MAX].map(|attempt| back_off(attempt).as_secs());
+    assert_eq!(seconds, [1, 1, 2, 4, 8, 512, 900, 900]);
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    let delay = Duration::MAX;
+    scene.does(end(J1, token, Ending::Snooze { delay }));
+    let days = 30;
+    assert_eq!(scene.line.job(J1).unwrap().run_at(), at(days * 24 * 3600));
+}
+
+#[test]
+fn r24_r25_without_attempts_left_a_failure_and_a_sweep_are_final() {
+    let mut scene = Scene::with(settings(9, None));
+    scene.campaign(C1, Intake::OpenEnded, &[]);
+    let mut once = NewJob::new(J1);
+    once.max_attempts = 1;
+    let jobs = vec![once];
+    scene.does(Command::Enqueue { campaign: C1, jobs });
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    let token = scene.claims(W1, J1);
+    let retry_after = None;
+    let failures = [
+        service_error(J1, scene.version()),
+        Ending::FailRetryable { retry_after },
+    ];
+    for failed in failures {
+        let mut scene = scene.clone();
+        scene.does(end(J1, token, failed));
+        assert_eq!(scene.job(J1), JobStatus::Failed);
+    }
+    scene.now += 30;
+    scene.does(Command::Sweep);
+    assert_eq!(scene.job(J1), JobStatus::Failed);
+    assert_eq!(scene.line.job(J1).unwrap().holder(), None);
+}
+
+#[test]
+fn r30_a_job_is_going_for_the_holder_of_its_token_only() {
+    let mut scene = Scene::new().running();
+    let first = scene.claims(W1, J1);
+    assert_eq!(scene.line.standing(J1, first), Standing::Going);
+    scene.does(end(J1, first, Ending::Release));
+    assert_eq!(scene.line.standing(J1, first), Standing::Stopped);
+    let second = scene.claims(W1, J1);
+    assert_eq!(scene.line.standing(J1, first), Standing::Stopped);
+    assert_eq!(scene.line.standing(J1, second), Standing::Going);
+    scene.does(Command::PauseJob { job: J1 });
+    assert_eq!(scene.line.standing(J1, second), Standing::Stopped);
 }
