@@ -15,8 +15,10 @@ use serde_json::Value;
 
 use crate::wire::{Envelope, Problem};
 
+mod events;
 mod views;
 
+pub use events::Events;
 pub use views::{
     AddedJob, AddedJobs, Blocker, Breaker, Campaign, Cause, HistoryItem, Job, Page, Preview,
     PreviewCampaign, Queue, Resumed, Status,
@@ -27,6 +29,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// For how long an answer is waited for: a batch of jobs may take a while on a busy database.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// For how long one stream of events is read before another is asked for.
+const STREAM_MAX: Duration = Duration::from_hours(1);
 
 /// Why there is no answer, or which.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +204,26 @@ impl Client {
             request = request.header(IF_MATCH, format!("\"{version}\""));
         }
         self.send(request).await
+    }
+
+    /// Control changes as they come, from now on.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn events(&self) -> Result<Events> {
+        let path = "api/v1/queue-management/events";
+        let request = self.request(Method::GET, path)?.timeout(STREAM_MAX);
+        let unreachable = |source| Error::Unreachable {
+            server: self.server().to_owned(),
+            source,
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Events::new(response));
+        }
+        let body = response.bytes().await.map_err(unreachable)?.to_vec();
+        Err(Error::Problem(self.read_body(status, &body)?))
     }
 
     /// The server's own description of its API: not in the envelope.

@@ -187,6 +187,7 @@ fn help_of_every_command() {
         "jobs",
         "history",
         "explain",
+        "flow",
         "audit",
         "migrate",
         "token",

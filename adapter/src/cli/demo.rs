@@ -14,22 +14,19 @@ use self::home::Home;
 use self::parts::Parts;
 use self::report::{Facts, Report};
 use self::scenario::{Operator, Scenario};
-use self::view::{Channel, Tone, View};
 use super::error::chain;
+use super::view::{Channel, Tone, View};
 use super::{Exit, Failure, JsonArg, Result, output, signals};
 use crate::sim::vendors::Service;
 
 mod api;
 mod claims;
-mod clock;
 mod gather;
 mod home;
-mod look;
 mod parts;
 mod report;
 mod scenario;
 mod text;
-mod view;
 mod watch;
 
 /// What `andon demo` is told.

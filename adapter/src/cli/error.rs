@@ -21,6 +21,10 @@ pub enum Exit {
     Stale = 4,
     /// No server or database answered.
     Unreachable = 5,
+    /// `flow`: the line was paused.
+    Paused = 10,
+    /// `flow`: the line was not as it must be at the start, and nothing was created.
+    NotReady = 11,
 }
 
 impl From<Exit> for ExitCode {
@@ -52,6 +56,8 @@ impl Failure {
             Exit::Refused => "refused",
             Exit::Stale => "stale",
             Exit::Unreachable => "unreachable",
+            Exit::Paused => "paused",
+            Exit::NotReady => "not_ready",
         };
         Self {
             exit,

@@ -1,7 +1,8 @@
 //! The command line: one file a subcommand. All but `serve`, `demo`, `migrate`, `audit`, `config`,
 //! `token` and `completions` are clients of the HTTP API.
 //!
-//! Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · 5 unreachable · 1 other.
+//! Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · 5 unreachable · 1 other; of `flow`
+//! alone: 10 paused · 11 not ready.
 
 mod audit;
 mod campaigns;
@@ -11,8 +12,11 @@ mod demo;
 mod error;
 mod explain;
 mod explain_next;
+mod flow;
 mod history;
 mod jobs;
+mod line_clock;
+mod look;
 mod migrate;
 mod openapi;
 mod output;
@@ -24,6 +28,7 @@ mod signals;
 mod status;
 mod submit;
 mod token;
+mod view;
 mod worker;
 
 use std::path::PathBuf;
@@ -50,7 +55,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · \
-5 unreachable · 1 other";
+5 unreachable · 1 other; of flow alone: 10 paused · 11 not ready";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -78,6 +83,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Say in words why a campaign or a job is as it is
     Explain(explain::ExplainArgs),
+    /// Send campaigns through a line, watch it from outside, and report
+    Flow(flow::FlowArgs),
     /// Fold the journal and compare it with what is stored
     Audit(audit::AuditArgs),
     /// Bring the database's schema up to date
@@ -95,6 +102,15 @@ enum Command {
 /// Where the server is, and how to answer.
 #[derive(Debug, Clone, Args)]
 struct ClientArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    json: JsonArg,
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, Args)]
+struct ServerArgs {
     /// The server's URL
     #[arg(
         long,
@@ -107,8 +123,6 @@ struct ClientArgs {
     /// The token to show to the server
     #[arg(long, global = true, env = "ANDON_TOKEN", hide_env_values = true)]
     token: Option<SecretString>,
-    #[command(flatten)]
-    json: JsonArg,
 }
 
 const SERVER_DEFAULT: &str = "http://127.0.0.1:7700";
@@ -121,6 +135,12 @@ struct JsonArg {
 }
 
 impl ClientArgs {
+    fn client(&self) -> Result<Client> {
+        self.server.client()
+    }
+}
+
+impl ServerArgs {
     fn client(&self) -> Result<Client> {
         Ok(Client::new(&self.server, self.token.as_ref())?)
     }
@@ -241,6 +261,7 @@ impl Command {
             Self::Jobs(args) => args.client.json.json,
             Self::History(args) => args.client.json.json,
             Self::Explain(args) => args.client.json.json,
+            Self::Flow(args) => args.is_json(),
             Self::Audit(args) => args.database.json.json,
             Self::Migrate(args) => args.database.json.json,
             Self::Token(args) => args.json.json,
@@ -262,6 +283,7 @@ impl Command {
             Self::Jobs(args) => jobs::run(args).await,
             Self::History(args) => history::run(args).await,
             Self::Explain(args) => explain::run(args).await,
+            Self::Flow(args) => flow::run(args).await,
             Self::Audit(args) => audit::run(args).await,
             Self::Migrate(args) => migrate::run(args).await,
             Self::Token(args) => {

@@ -38,7 +38,7 @@ pub(super) async fn run(args: WorkerArgs) -> Result {
         args.client.client()?.server(),
         args.name.unwrap_or_else(default_name),
     );
-    settings.token = args.client.token;
+    settings.token = args.client.server.token;
     settings.services = services;
     settings.concurrency = args.concurrency;
     settings.lease = args.lease.0;

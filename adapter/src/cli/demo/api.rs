@@ -4,7 +4,7 @@ use andon::Version;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::look::{Campaign, Campaigns, Status};
+use crate::cli::look::{Campaign, Campaigns, Status};
 use crate::client::{Client, Posting, Result, Resumed};
 
 /// A client of the demo's own server. Cheap to clone.

@@ -3,8 +3,8 @@
 use andon::{Actor, Event, GateEvent, Timestamp};
 use std::time::Duration;
 
-use super::look::Status;
 use super::report::{Facts, Report, Trip, answered_well, is_resume};
+use crate::cli::look::Status;
 use crate::sim::vendors::Service;
 
 /// Something that the demo claims to have shown.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use andon::{Entry, JobId};
 
-use super::look::Status;
 use super::report::{Audit, Call, Facts, Work};
 use super::watch::Watch;
+use crate::cli::look::Status;
 use crate::line::{self, Line, audit};
 use crate::sim::vendors::VendorsHandle;
 use crate::store::{JobFilter, JournalFilter, JournalOrder, Page, Tx};

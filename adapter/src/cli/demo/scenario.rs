@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::api::Api;
 use super::claims::{Plan, Seen};
-use super::look::Status;
-use super::view::{Tone, View};
 use super::watch::{self, Watch};
 use crate::cli::SERVER_DEFAULT;
+use crate::cli::look::Status;
+use crate::cli::view::{Tone, View};
 use crate::client;
 use crate::sim::vendors::{Fault, Service, VendorsHandle};
 

@@ -7,9 +7,9 @@ use andon::Timestamp;
 use tokio::sync::watch;
 
 use super::api::Api;
-use super::clock::LineClock;
-use super::look::{Look, Status};
-use super::view::View;
+use crate::cli::line_clock::LineClock;
+use crate::cli::look::{Look, Status};
+use crate::cli::view::View;
 use crate::client;
 
 /// What has been seen of the line so far. Cheap to clone.

@@ -124,6 +124,7 @@ fn page(inner: &Inner, services: &[Service]) -> Response {
         .map(|&service| (service.name().to_owned(), json!(inner.log.totals(service))))
         .collect();
     Json(json!({
+        "now_us": inner.log.now_us(),
         "dropped": inner.log.dropped(),
         "totals": totals,
         "calls": calls,

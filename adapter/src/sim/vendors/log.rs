@@ -201,6 +201,11 @@ impl CallLog {
         self.dropped = 0;
     }
 
+    /// Microseconds since the server started: what a reader places the calls' times by.
+    pub(super) fn now_us(&self) -> u64 {
+        micros(self.zero.elapsed())
+    }
+
     pub(super) const fn records(&self) -> &VecDeque<CallRecord> {
         &self.records
     }

@@ -1,4 +1,4 @@
-//! The live view of the demo, and plain lines where there is no terminal.
+//! A line as it is worked off, live on a terminal and in plain lines elsewhere: for the demo and `flow`.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -185,7 +185,7 @@ impl Live {
             .campaigns
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        for campaign in &look.campaigns {
+        for campaign in look.campaigns.iter().take(BARS_MAX) {
             let bar = bars.entry(campaign.name.clone()).or_insert_with(|| {
                 let bar = self.all.add(ProgressBar::new(0));
                 bar.set_style(styled_as(CAMPAIGN).progress_chars("█▉▊▋▌▍▎▏░"));
@@ -247,7 +247,8 @@ impl Painter {
 
     /// Those that are not closed by name, the others by number.
     fn breakers(&self, status: &Status) -> String {
-        let mut named: Vec<String> = not_closed(status)
+        let mut named: Vec<String> = status
+            .not_closed()
             .into_iter()
             .map(|(service, state)| {
                 let style = match state {
@@ -264,19 +265,10 @@ impl Painter {
     }
 }
 
-/// The services whose breakers are not closed, with what they are.
-fn not_closed(status: &Status) -> Vec<(&str, &str)> {
-    status
-        .circuit_breakers
-        .iter()
-        .map(|(service, breaker)| (service.as_str(), breaker.circuit_state.as_str()))
-        .filter(|(_, state)| *state != "closed")
-        .collect()
-}
-
 /// The whole line in a sentence.
 pub(super) fn sentence(status: &Status) -> String {
-    let open: Vec<String> = not_closed(status)
+    let open: Vec<String> = status
+        .not_closed()
         .into_iter()
         .map(|(service, state)| format!("{service} {state}"))
         .collect();
@@ -301,6 +293,8 @@ fn styled_as(template: &str) -> ProgressStyle {
 const NOW: &str = "{spinner} {wide_msg}";
 const LINE: &str = "  {prefix:<20} {wide_msg}";
 const CAMPAIGN: &str = "  {prefix:<20} {bar:32} {pos:>4}/{len:<4} {msg}";
+/// How many campaigns are shown: more than a screen has room for would scroll the rest away.
+const BARS_MAX: usize = 16;
 const DRAW_HZ: u8 = 15;
 const SPIN: Duration = Duration::from_millis(120);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(2);

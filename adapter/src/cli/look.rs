@@ -1,10 +1,12 @@
-//! What the demo sees of the line: `GET /status` and `GET /campaigns`, as anybody may ask them.
+//! The line as `GET /status` and `GET /campaigns` show it, for those who look at it again and again: the
+//! demo and `flow`.
 
 use std::collections::BTreeMap;
 
 use andon::Version;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// The line as one answer of `GET /status` shows it: one instant (D4).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,8 +19,30 @@ pub(super) struct Status {
     pub(super) campaign_counts: BTreeMap<String, u64>,
     /// Jobs whose lease is held.
     pub(super) in_flight: u64,
+    /// What blocks a resume (R8).
+    #[serde(default)]
+    pub(super) blockers: Vec<Blocker>,
+    /// The live worker sessions.
+    #[serde(default)]
+    pub(super) workers: Vec<WorkerSession>,
     /// The line's time.
     pub(super) timestamp: DateTime<Utc>,
+}
+
+/// A breaker that blocks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Blocker {
+    pub(super) service: String,
+    /// `open` or `half_open`.
+    pub(super) circuit_state: String,
+}
+
+/// A live worker session.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct WorkerSession {
+    /// The kinds of jobs it takes.
+    #[serde(default)]
+    pub(super) kinds: Vec<String>,
 }
 
 /// The queue.
@@ -54,6 +78,17 @@ pub(super) struct Campaign {
     pub(super) status: String,
     /// Its jobs by status.
     pub(super) job_counts: BTreeMap<String, u64>,
+    /// Everything that holds it paused (D3).
+    #[serde(default)]
+    pub(super) causes: Value,
+    /// When it was started.
+    #[serde(default)]
+    pub(super) started_at: Option<DateTime<Utc>>,
+    /// When it became final.
+    #[serde(default)]
+    pub(super) finished_at: Option<DateTime<Utc>>,
+    /// The line's version at the instant of this answer (D4).
+    pub(super) version: Version,
 }
 
 /// A page of campaigns.
@@ -93,6 +128,15 @@ impl Status {
     /// Jobs that are COMPLETED, FAILED or CANCELLED.
     pub(super) fn jobs_final(&self) -> u64 {
         finished(&self.job_counts)
+    }
+
+    /// The services whose breakers are not closed, with what they are.
+    pub(super) fn not_closed(&self) -> Vec<(&str, &str)> {
+        self.circuit_breakers
+            .iter()
+            .map(|(service, breaker)| (service.as_str(), breaker.circuit_state.as_str()))
+            .filter(|(_, state)| *state != "closed")
+            .collect()
     }
 
     /// Whether a service's breaker is closed.
@@ -141,6 +185,11 @@ impl Status {
 }
 
 impl Campaign {
+    /// Whether it is COMPLETED, FAILED or CANCELLED.
+    pub(super) fn is_final(&self) -> bool {
+        FINAL.contains(&self.status.as_str())
+    }
+
     /// All its jobs.
     pub(super) fn jobs(&self) -> u64 {
         self.job_counts.values().sum()
@@ -153,15 +202,15 @@ impl Campaign {
 }
 
 fn finished(counts: &BTreeMap<String, u64>) -> u64 {
-    ["COMPLETED", "FAILED", "CANCELLED"]
-        .iter()
-        .map(|status| of(counts, status))
-        .sum()
+    FINAL.iter().map(|status| of(counts, status)).sum()
 }
 
 fn of(counts: &BTreeMap<String, u64>, status: &str) -> u64 {
     counts.get(status).copied().unwrap_or(0)
 }
+
+/// The statuses that are final.
+pub(super) const FINAL: [&str; 3] = ["COMPLETED", "FAILED", "CANCELLED"];
 
 #[cfg(test)]
 mod tests {
