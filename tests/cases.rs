@@ -14,11 +14,12 @@ use andon::breaker::Hold;
 use andon::cause::Holder;
 use andon::job::back_off;
 use andon::line::{Enqueued, NewJob, Outcome, Payload};
-use andon::permit::Standing;
+use andon::permit::{Standing, permit};
 use andon::{
     AnyCampaign, AnyJob, By, CallOutcome, CampaignStage, CampaignStatus, CauseChain, CircuitState,
-    Command, Ended, Ending, Gate, GateRecord, Intake, JobCounts, JobId, JobRecord, JobStage,
-    JobStatus, Priority, QueueState, Refusal, Report, Reporter, Token, UniqueKey, Verdict,
+    Command, Confirmation, Ended, Ending, Gate, GateRecord, Intake, JobCounts, JobId, JobRecord,
+    JobStage, JobStatus, Monotonic, PermitRequest, Priority, QueueState, Refusal, Report, Reporter,
+    Token, UniqueKey, Verdict,
 };
 use kit::*;
 
@@ -1138,4 +1139,27 @@ fn r30_a_job_is_going_for_the_holder_of_its_token_only() {
     assert_eq!(scene.line.standing(J1, second), Standing::Going);
     scene.does(Command::PauseJob { job: J1 });
     assert_eq!(scene.line.standing(J1, second), Standing::Stopped);
+}
+
+#[test]
+fn r30_a_confirmation_holds_from_its_question_until_its_time_to_live() {
+    let instant = |seconds| Monotonic::from_start(Duration::from_secs(seconds));
+    let confirmation = Confirmation {
+        queue: QueueState::Active,
+        version: version(1),
+        asked_at: instant(10),
+        ttl: Duration::from_secs(2),
+    };
+    let is_given = |now| {
+        let request = PermitRequest {
+            token: token(1),
+            call: call(1),
+            service: openai(),
+            standing: Standing::Going,
+            session_expires_at: instant(60),
+            deadline: Duration::from_secs(20),
+        };
+        permit(Some(&confirmation), request, instant(now)).is_ok()
+    };
+    assert_eq!([9, 10, 11, 12].map(is_given), [false, true, true, false]);
 }
