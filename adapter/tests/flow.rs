@@ -344,6 +344,7 @@ async fn mixed_campaigns_that_completed_before_the_trip_stay_completed_and_are_t
         }
     }
     bench.check_sums(&report).await;
+    check_page(&bench.page());
     bench.stop().await;
 }
 

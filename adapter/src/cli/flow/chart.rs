@@ -21,6 +21,8 @@ pub(super) struct Chart {
     /// What a value is, such as `jobs` or `ms`.
     pub(super) unit: &'static str,
     pub(super) series: Vec<Series>,
+    /// How long the run was: all of its charts go to the same second.
+    pub(super) seconds: f64,
     /// When the line was paused, in seconds since the run began.
     pub(super) paused_s: Option<f64>,
 }
@@ -42,7 +44,7 @@ impl Chart {
             Shape::Lines => self.series.iter().map(|one| one.points.clone()).collect(),
         };
         let all = || layers.iter().flatten();
-        let seconds = all().map(|(at, _)| *at).fold(0.0, f64::max);
+        let seconds = all().map(|(at, _)| *at).fold(self.seconds, f64::max);
         let values = all().filter_map(|(_, value)| *value);
         let top = nice(values.fold(0.0, f64::max));
         let frame = Frame {
@@ -154,14 +156,14 @@ impl Frame {
         let (Some(first), Some(last)) = (points.first(), points.last()) else {
             return;
         };
-        let mut path = format!("M{:.1},{BOTTOM}", self.x(first.0));
+        let mut path = format!("M {:.1},{BOTTOM}", self.x(first.0));
         for (at, value) in points {
             let (x, y) = (self.x(*at), self.y(value.unwrap_or(0.0)));
-            add(&mut path, format_args!(" L{x:.1},{y:.1}"));
+            add(&mut path, format_args!(" L {x:.1},{y:.1}"));
         }
         add(
             &mut path,
-            format_args!(" L{:.1},{BOTTOM} Z", self.x(last.0)),
+            format_args!(" L {:.1},{BOTTOM} Z", self.x(last.0)),
         );
         let (colour, name) = (series.colour, escape(&series.name));
         add(
@@ -180,7 +182,7 @@ impl Frame {
                 continue;
             };
             let (x, y) = (self.x(*at), self.y(*value));
-            add(&mut path, format_args!("{pen}{x:.1},{y:.1} "));
+            add(&mut path, format_args!("{pen} {x:.1},{y:.1} "));
             add(
                 &mut dots,
                 format_args!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\" fill=\"{colour}\"/>"),
@@ -254,6 +256,7 @@ mod tests {
             title: "jobs & more",
             unit: "jobs",
             series: series.collect(),
+            seconds: 1.0,
             paused_s: Some(1.0),
         }
     }
@@ -267,7 +270,7 @@ mod tests {
         assert_eq!(lines.matches("<circle").count(), 3);
         let stacked = chart.svg(Shape::Stacked);
         // 4 of 4 is the top, at the left; the layer below ends at 2, which is half-way up, at the right.
-        assert!(stacked.contains(" L56.0,20.0 L740.0,135.0 "), "{stacked}");
+        assert!(stacked.contains(" L 56.0,20.0 L 740.0,135.0 "), "{stacked}");
         assert!(stacked.contains("jobs &amp; more") && stacked.contains("&lt;two&gt;"));
         assert!(stacked.contains("paused"));
     }

@@ -88,11 +88,11 @@ pub(super) fn over_time(spans: &[Span], began: DateTime<Utc>, ended: DateTime<Ut
         .collect()
 }
 
-/// Whole half seconds, and so many that there are some forty parts.
+/// Whole tenths of a second, and so many that there are some forty parts.
 fn width_ms(span_ms: f64) -> u32 {
-    whole(span_ms / BUCKETS / 500.0)
+    whole(span_ms / BUCKETS / 100.0)
         .saturating_add(1)
-        .saturating_mul(500)
+        .saturating_mul(100)
 }
 
 /// How many milliseconds lie between, to a microsecond; negative if the second is the earlier one.
@@ -149,17 +149,17 @@ mod tests {
     fn what_begins_in_a_part_is_counted_there_and_empty_parts_stay() {
         let spans = [
             span("apollo", 0, 100),
-            span("apollo", 499, 5000),
-            span("openai", 1000, 1200),
+            span("apollo", 99, 5000),
+            span("openai", 200, 400),
         ];
         let buckets = over_time(&spans, at(0), at(2000));
         assert_eq!(buckets.len(), 3);
         assert_eq!(buckets[0].series["apollo"].count, 2);
         assert!(buckets[1].series.is_empty());
-        assert_eq!((buckets[2].from_s, buckets[2].width_s), (1.0, 0.5));
+        assert_eq!((buckets[2].from_s, buckets[2].width_s), (0.2, 0.1));
         assert_eq!(buckets[2].series["openai"].p50_ms, 200.0);
         let long = at(0) + Duration::hours(1);
-        assert_eq!(over_time(&spans, at(0), long)[0].width_s, 90.5);
+        assert_eq!(over_time(&spans, at(0), long)[0].width_s, 90.1);
         assert_eq!(over_time(&[], at(0), long), []);
     }
 }

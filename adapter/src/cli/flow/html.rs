@@ -10,6 +10,7 @@ use super::run::End;
 use super::stop::Stop;
 use super::text::{counts, latency, quickness};
 use super::watch::Sample;
+use crate::cli::output;
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
@@ -119,7 +120,10 @@ fn stopped(stop: &Stop) -> String {
     let jobs: Vec<_> = stop
         .jobs
         .iter()
-        .map(|job| [job.id.clone(), job.kind.clone(), job.causes.join("; ")])
+        .map(|job| {
+            let causes = output::cut(&job.causes.join("; "), CAUSES_CHARS_MAX);
+            [job.id.clone(), job.kind.clone(), causes]
+        })
         .collect();
     format!(
         "<h2>Stopped</h2>{}{}",
@@ -152,6 +156,7 @@ fn charts(report: &Report) -> String {
         title,
         unit,
         series,
+        seconds: millis_between(report.began_at, report.ended_at) / 1000.0,
         paused_s,
     };
     let jobs = chart("Jobs by status over time", "jobs", jobs_by_status(report));
@@ -389,6 +394,8 @@ const STATUSES: [(&str, &str); 6] = [
 const COLOURS: [&str; 7] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8a8a",
 ];
+/// The whole causes stand once, above.
+const CAUSES_CHARS_MAX: usize = 160;
 /// How many rows stand behind a chart at most.
 const ROWS_MAX: usize = 300;
 const STYLE: &str = "\
@@ -406,3 +413,22 @@ svg{width:100%;height:auto;font:12px system-ui,sans-serif}\
 svg text{fill:currentColor}\
 .grid{stroke:#8885}\
 .paused{stroke:currentColor;stroke-dasharray:4 3}";
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::facts;
+    use super::*;
+
+    #[test]
+    fn what_services_say_is_shown_and_never_obeyed() {
+        let mut facts = facts();
+        for job in facts.in_full.values_mut() {
+            for attempt in &mut job.attempts {
+                attempt.error = Some("<script>alert('\"&')</script>".to_owned());
+            }
+        }
+        let page = page(&Report::of(&facts));
+        let escaped = "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;";
+        assert!(page.contains(escaped) && !page.contains("<script"));
+    }
+}

@@ -316,3 +316,165 @@ fn counts_and_lists_agree(facts: &Facts) -> Check {
 
 const ERROR_CHARS_MAX: usize = 160;
 const ERRORS_SHOWN: usize = 10;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::facts::{Call, Calls};
+    use super::super::run::Played;
+    use super::*;
+    use crate::cli::look::Look;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    /// So many milliseconds after the run's first look.
+    pub(in super::super) fn at(millis: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(1_700_000_000_000 + millis).unwrap()
+    }
+
+    /// Whole milliseconds.
+    pub(in super::super) fn ms(millis: Option<f64>) -> i64 {
+        format!("{:.0}", millis.unwrap()).parse().unwrap()
+    }
+
+    fn id(number: u128) -> JobId {
+        JobId::from_u128(number)
+    }
+
+    fn look(queue: &str, millis: i64, campaigns: &Value) -> Look {
+        let status = json!({
+            "queue": {"state": queue, "epoch": 1, "version": 7},
+            "circuit_breakers": {"openai": {"circuit_state": "open"}},
+            "job_counts": {}, "campaign_counts": {}, "in_flight": 0, "timestamp": at(millis),
+        });
+        Look {
+            status: serde_json::from_value(status).unwrap(),
+            campaigns: serde_json::from_value(campaigns.clone()).unwrap(),
+        }
+    }
+
+    fn call(started: i64, ended: i64, is_ok: bool) -> Call {
+        Call {
+            service: "openai".to_owned(),
+            started: at(started),
+            ended: Some(at(ended)),
+            is_ok,
+        }
+    }
+
+    /// A run of one campaign and two jobs: one completed, one stopped by its call.
+    pub(in super::super) fn facts() -> Facts {
+        let campaign = json!([{
+            "id": "c", "name": "flow 1 001", "status": "PAUSED", "version": 7, "started_at": at(100),
+            "job_counts": {"COMPLETED": 1, "PAUSED": 1, "PENDING": 0},
+        }]);
+        let job = |number, status, finished: Option<DateTime<Utc>>| {
+            json!({
+                "id": id(number), "campaign_id": "c", "kind": "enrich_lead", "status": status,
+                "created_at": at(50), "finished_at": finished,
+            })
+        };
+        let jobs = json!([job(1, "COMPLETED", Some(at(1300))), job(2, "PAUSED", None)]);
+        let attempt = |from, to, ending, error: Option<&str>| {
+            json!({"attempts": [
+                {"claimed_at": at(from), "ended_at": at(to), "ending": ending, "error": error},
+            ], "steps": {"verify_email": {}}})
+        };
+        let in_full = json!({
+            (id(1).to_string()): attempt(200, 1200, "complete", None),
+            (id(2).to_string()): attempt(300, 1005, "service", Some("openai answered 500")),
+        });
+        let entry = |kind, millis: i64| {
+            json!({
+                "seq": 1, "kind": kind, "at": at(millis), "version": 7, "epoch": 1,
+                "service": "openai", "cause": {"words": "openai answered 500"},
+            })
+        };
+        let history = json!([entry("breaker_opened", 1004), entry("queue_paused", 1004)]);
+        Facts {
+            server: "http://127.0.0.1:7700".to_owned(),
+            plan: Plan {
+                tag: "flow 1".to_owned(),
+                campaigns: 1,
+                leads: 2,
+                stagger: Duration::ZERO,
+                job: None,
+            },
+            played: Played {
+                end: End::Paused,
+                phases: Vec::new(),
+                created: 1,
+                started: 1,
+            },
+            first: look("ACTIVE", 0, &json!([])),
+            last: look("PAUSED", 2000, &campaign),
+            samples: Vec::new(),
+            looks: 3,
+            events: 1,
+            checks: Vec::new(),
+            jobs: serde_json::from_value(jobs).unwrap(),
+            in_full: serde_json::from_value(in_full).unwrap(),
+            history: serde_json::from_value(history).unwrap(),
+            calls: Some(Calls {
+                calls: vec![
+                    call(400, 500, true),
+                    call(900, 1000, false),
+                    call(1003, 1010, true),
+                ],
+                dropped: 0,
+            }),
+        }
+    }
+
+    #[test]
+    fn figures_come_from_attempts_and_calls() {
+        let report = Report::of(&facts());
+        let wait = report.queue_wait.unwrap();
+        assert_eq!(
+            (wait.count, ms(Some(wait.p50_ms)), ms(Some(wait.max_ms))),
+            (2, 100, 200)
+        );
+        let attempts = &report.attempts["enrich_lead"];
+        assert_eq!((attempts.count, ms(Some(attempts.max_ms))), (2, 1000));
+        // One job in 1.2 seconds.
+        assert_eq!(ms(report.completed_per_minute), 50);
+        assert_eq!(report.calls["openai"].count, 3);
+        assert_eq!(
+            report.failed_calls,
+            BTreeMap::from([("openai".to_owned(), 1)])
+        );
+        assert_eq!(
+            report.errors_by_kind,
+            BTreeMap::from([("service".to_owned(), 1)])
+        );
+        assert_eq!(report.steps["verify_email"], 2);
+        assert_eq!(report.errors[0].error, "openai answered 500");
+        assert_eq!(report.broken().count(), 0);
+    }
+
+    #[test]
+    fn a_run_without_the_vendors_log_says_so_and_shows_attempts_over_time() {
+        let mut facts = facts();
+        facts.calls = None;
+        let report = Report::of(&facts);
+        assert!(report.calls.is_empty() && report.calls_known_from.starts_with("nothing"));
+        let kinds = report
+            .work_over_time
+            .iter()
+            .flat_map(|one| one.series.keys());
+        assert!(kinds.eq(["enrich_lead", "enrich_lead"]));
+    }
+
+    #[test]
+    fn i11_counts_that_do_not_agree_with_the_list_are_named_unless_work_is_in_flight() {
+        let mut facts = facts();
+        facts.jobs.pop();
+        let report = Report::of(&facts);
+        let broken: Vec<&Check> = report.broken().collect();
+        assert!(
+            broken[0].broken.as_ref().unwrap().contains("flow 1 001"),
+            "{broken:?}"
+        );
+        facts.last.status.in_flight = 1;
+        assert_eq!(Report::of(&facts).broken().count(), 0);
+    }
+}

@@ -75,15 +75,7 @@ pub(super) fn stop(facts: &Facts) -> Option<Stop> {
     Some(Stop {
         paused_at: paused_at(facts),
         words: status.queue.cause.as_ref().map(|cause| cause.words.clone()),
-        causes: facts
-            .history
-            .iter()
-            .filter(|entry| entry.kind != RESUMED)
-            .map(|entry| {
-                let words = output::causes(&entry.cause).join("; ");
-                format!("{}: {words}", entry.kind)
-            })
-            .collect(),
+        causes: causes(facts),
         not_closed: status
             .not_closed()
             .into_iter()
@@ -105,6 +97,20 @@ pub(super) fn stop(facts: &Facts) -> Option<Stop> {
             .collect(),
         first_error: first_error(facts),
     })
+}
+
+/// What the journal has of stops, in words. An opening and the pause that it makes have the same cause.
+fn causes(facts: &Facts) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut told: Vec<String> = Vec::new();
+    for entry in facts.history.iter().filter(|entry| entry.kind != RESUMED) {
+        let words = output::causes(&entry.cause).join("; ");
+        if !told.contains(&words) {
+            causes.push(format!("{}: {words}", entry.kind));
+            told.push(words);
+        }
+    }
+    causes
 }
 
 /// When the queue was paused first, by the journal.
@@ -189,3 +195,55 @@ const OPENED: &str = "breaker_opened";
 const RESUMED: &str = "queue_resumed";
 /// How many paused jobs are named.
 const JOBS_SHOWN: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::Report;
+    use super::super::report::tests::{at, facts, ms};
+    use super::*;
+
+    #[test]
+    fn what_stopped_the_line_is_told_once_and_timed_from_the_error_that_the_vendor_gave() {
+        let stop = stop(&facts()).unwrap();
+        assert_eq!(stop.causes, ["breaker_opened: openai answered 500"]);
+        assert_eq!(stop.paused_at, Some(at(1004)));
+        assert_eq!((stop.jobs_paused, stop.campaigns_paused.len()), (1, 1));
+        let first = stop.first_error.unwrap();
+        assert_eq!((first.seen_by, first.at), ("the vendors' log", at(1000)));
+        assert_eq!(ms(Some(first.paused_after_ms)), 4);
+        assert_eq!(first.last_claim_after_ms, None);
+        assert_eq!(ms(first.last_call_started_after_ms), 3);
+        assert_eq!(first.calls_started_after, Some(1));
+        assert_eq!(ms(first.last_attempt_ended_after_ms), 200);
+    }
+
+    #[test]
+    fn without_the_vendors_log_the_first_error_is_the_one_that_the_line_was_told_of() {
+        let mut facts = facts();
+        facts.calls = None;
+        let first = stop(&facts).unwrap().first_error.unwrap();
+        assert_eq!((first.seen_by, first.at), ("the line", at(1004)));
+        assert_eq!(ms(Some(first.paused_after_ms)), 0);
+        assert_eq!(first.last_call_started_after_ms, None);
+        assert_eq!(first.calls_started_after, None);
+    }
+
+    #[test]
+    fn i16_a_claim_later_than_the_pause_is_named_and_one_after_the_resume_is_not() {
+        let mut facts = facts();
+        assert_eq!(no_claim_after_the_pause(&facts).broken, None);
+        let job = facts.in_full.values_mut().next().unwrap();
+        job.attempts[0].claimed_at = at(1006);
+        let broken = no_claim_after_the_pause(&facts).broken.unwrap();
+        assert!(
+            broken.ends_with("was claimed 2.0 ms after the pause"),
+            "{broken}"
+        );
+        assert_eq!(Report::of(&facts).broken().count(), 1);
+        let mut resumed = facts.history[1].clone();
+        resumed.kind = RESUMED.to_owned();
+        resumed.at = at(1005).to_rfc3339();
+        facts.history.push(resumed);
+        assert_eq!(no_claim_after_the_pause(&facts).broken, None);
+    }
+}
