@@ -72,7 +72,8 @@ pub(super) fn in_text(text: &str) -> BTreeSet<Rule> {
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
         let found = Rule::at_start(rest, LETTERS)
-            .filter(|(_, after)| !word_before && !after.starts_with(is_word));
+            .filter(|(_, after)| !word_before && !after.starts_with(is_word))
+            .filter(|(_, after)| !is_fraction(after));
         if let Some((rule, after)) = found {
             rules.insert(rule);
             if let Some(from) = range_from.take() {
@@ -93,6 +94,13 @@ pub(super) fn in_text(text: &str) -> BTreeSet<Rule> {
         }
     }
     rules
+}
+
+/// Whether what follows makes a number of it, such as the coordinate `L56.0`.
+fn is_fraction(after: &str) -> bool {
+    after
+        .strip_prefix('.')
+        .is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// The rules that a text begins with, as `R8, I5: …` does.
@@ -171,6 +179,7 @@ mod tests {
     #[test]
     fn what_only_looks_like_an_id_is_none() {
         check(&in_text("ER8 R8a R_8 R8_ r8 R R123 R01 SHA1 LR8"), "");
+        check(&in_text("M0.0,1.0 L56.0,20.0"), "");
     }
 
     #[test]
