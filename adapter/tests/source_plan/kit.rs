@@ -59,10 +59,7 @@ pub(crate) async fn assert_shown(server: &Server, expected: &[&str]) {
         "queue {}",
         status["queue"]["state"].as_str().unwrap()
     )];
-    for (counts, path, noun) in [
-        ("campaign_counts", "/campaigns?per_page=200", "campaigns"),
-        ("job_counts", "/jobs?per_page=200", "jobs"),
-    ] {
+    for (counts, noun) in [("campaign_counts", "campaigns"), ("job_counts", "jobs")] {
         let counted: BTreeMap<String, u64> = status[counts]
             .as_object()
             .expect("counts")
@@ -71,8 +68,15 @@ pub(crate) async fn assert_shown(server: &Server, expected: &[&str]) {
             .filter(|(_, n)| *n > 0)
             .collect();
         let mut listed = BTreeMap::new();
-        for item in items(&server.get(path).await) {
-            *listed.entry(text(&item["status"])).or_insert(0) += 1;
+        let mut next = Some(String::new());
+        while let Some(after) = next {
+            let page = server.get(&format!("/{noun}?per_page=200{after}")).await;
+            for item in items(&page) {
+                *listed.entry(text(&item["status"])).or_insert(0) += 1;
+            }
+            next = page.data()["next_cursor"]
+                .as_str()
+                .map(|cursor| format!("&after={cursor}"));
         }
         assert_eq!(counted, listed, "the status page and the list of {noun}");
         shown.extend(

@@ -13,14 +13,19 @@
 #[macro_use]
 #[path = "../api_support/mod.rs"]
 mod api_support;
+#[path = "../cli/mod.rs"]
+mod cli;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod background_tasks;
 mod campaign_status_refactor;
 mod circuit_breaker_integration;
+mod cluster;
 mod end_to_end;
+mod field_cases;
 mod job_status_integration;
 mod kit;
+mod nothing_resumes_by_itself;
 mod queue_management_api;
 mod queue_status_integration;

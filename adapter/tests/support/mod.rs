@@ -138,7 +138,11 @@ pub async fn postgres() -> Database {
 
 /// A store in a new PostgreSQL database.
 pub async fn postgres_by(clock_of: ClockOf) -> Database {
-    let server = server_url();
+    postgres_at(server_url(), clock_of).await
+}
+
+/// A store in a new database of this PostgreSQL server.
+pub async fn postgres_at(server: String, clock_of: ClockOf) -> Database {
     let name = format!("andon_test_{}", Uuid::new_v4().simple());
     let mut connection = sqlx::PgConnection::connect(&server)
         .await
