@@ -132,7 +132,7 @@ on_both_databases! {
         server.reset("openai").await.data();
         assert_idle_for(server, &desk, 1).await;
         assert_eq!(desk.processed(), 0);
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         until("the campaign is done", async || campaign(server, &one).await.0 == "COMPLETED").await;
         assert_eq!(desk.times().len(), 3);
         assert_stored(server, &["queue ACTIVE, epoch 2", "1 campaigns COMPLETED", "3 jobs COMPLETED"]).await;
@@ -150,7 +150,7 @@ on_both_databases! {
         assert_eq!(campaign(server, &one).await, ("PAUSED".into(), json!({"PAUSED": 4})));
         let attempted = raw(server).int("SELECT count(DISTINCT campaign_id) FROM andon_attempts").await;
         assert_eq!((attempted, desk.processed()), (1, 4));
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         until("the campaign is done", async || campaign(server, &one).await.0 == "COMPLETED").await;
         assert_eq!(desk.processed(), 8);
         assert_stored(server, &["queue ACTIVE, epoch 2", "2 campaigns COMPLETED", "8 jobs COMPLETED"]).await;
@@ -173,7 +173,7 @@ on_both_databases! {
         assert_eq!(waiting.len(), 5, "each key once (R29)");
         assert_idle_for(server, &desk, 1).await;
         assert_eq!(campaign(server, &open).await, ("PAUSED".into(), json!({"COMPLETED": 1, "PAUSED": 5})));
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         server.post(&format!("/campaigns/{open}/close")).await.data();
         until("the campaign is done", async || campaign(server, &open).await.0 == "COMPLETED").await;
         assert!(desk.times().values().all(|times| *times == 1), "{:?}", desk.times());
@@ -196,7 +196,7 @@ on_both_databases! {
         assert_idle_for(server, &desk, 1).await;
         assert_eq!(raw(server).int("SELECT count(*) FROM andon_jobs WHERE result IS NOT NULL").await, 2);
         assert_stored(server, &["queue PAUSED, epoch 1", "1 campaigns RUNNING", "2 jobs COMPLETED", "1 jobs PENDING"]).await;
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         until("the campaign is done", async || campaign(server, &one).await.0 == "COMPLETED").await;
         assert_eq!(desk.times(), [("\"plain\"".into(), 1), ("\"spawn\"".into(), 1), ("\"spawned\"".into(), 1)].into());
         desk.close().await;
@@ -221,7 +221,7 @@ on_both_databases! {
         })
         .await;
         assert_eq!((job_status(server, &job).await.as_str(), vendors.calls(Service::OpenAi)), ("PAUSED", 0));
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         until("the campaign is done", async || campaign(server, &one).await.0 == "COMPLETED").await;
         assert_eq!(vendors.calls(Service::OpenAi), 1);
         let shown = server.get(&format!("{QM}/history?kind=queue_resumed")).await;

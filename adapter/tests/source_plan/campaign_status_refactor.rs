@@ -108,7 +108,7 @@ on_both_databases! {
             left.remove(0);
         }
         assert_eq!(campaign(server, &one).await.0, "PAUSED", "the last reset resumes nothing either");
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(campaign(server, &one).await.0, "RUNNING");
         // R20: the same prerequisite holds for a start, and validate says so beforehand.
         let later = created(server, "later", 1).await;
@@ -161,7 +161,7 @@ on_both_databases! {
         // A PAUSED campaign may be cancelled, and is not PAUSED then; a resume does not bring it back.
         server.post(&format!("/campaigns/{one}/cancel")).await.data();
         assert_eq!(campaign(server, &one).await, ("CANCELLED".into(), json!({"CANCELLED": 1})));
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(campaign(server, &one).await.0, "CANCELLED");
         assert_stored(server, &["queue ACTIVE, epoch 3", "1 campaigns CANCELLED", "1 campaigns COMPLETED", "1 campaigns CREATED", "1 jobs COMPLETED", "2 jobs PENDING"]).await;
     }
@@ -229,6 +229,9 @@ on_both_databases! {
         // The same configuration once more: what a deploy does (R19).
         server.line.start_up().await.unwrap();
         still_paused("a start-up").await;
+        server.open("apollo").await;
+        server.reset("apollo").await.data();
+        still_paused("the reset of the last breaker that was not closed").await;
         assert_eq!(server.journalled("queue_resumed").await, 0);
         assert_eq!(server.resume().await.data()["campaigns_resumed"], 2);
     }

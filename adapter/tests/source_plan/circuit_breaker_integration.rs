@@ -71,7 +71,7 @@ on_both_databases! {
         assert_eq!(circuit(server, "slow").await, "closed");
         assert_eq!(campaign(server, &one).await, ("PAUSED".into(), json!({"PAUSED": 3})));
         assert_stored(server, &["queue PAUSED, epoch 1", "1 campaigns CREATED", "1 campaigns RUNNING", "4 jobs PENDING"]).await;
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(campaign(server, &one).await.0, "RUNNING");
     }
 
@@ -94,7 +94,7 @@ on_both_databases! {
         assert_eq!((count(server, "patient").await, campaign(server, &one).await.0.as_str()), (3, "PAUSED"));
         // R12: a reset clears the count as well: it takes three again.
         server.reset("patient").await.data();
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(count(server, "patient").await, 0);
         for (number, verdict) in [(8, "counted"), (9, "counted"), (10, "opened")] {
             assert_eq!(call(server, &lease, number, "patient", "failure").await, verdict);
@@ -126,7 +126,14 @@ on_both_databases! {
             assert!([404, 405].contains(&refused.status), "there is no reset of all: {}", refused.text);
         }
         assert_shown(server, &["queue PAUSED", "1 campaigns PAUSED", "2 jobs PAUSED"]).await;
-        assert_eq!(server.journalled("breaker_reset").await, 1);
+        // Nor does the reset of the last one: every breaker is closed then, and the line still PAUSED.
+        let pause = "SELECT state || ' ' || epoch || ' ' || CAST(pause AS TEXT) FROM andon_queue";
+        let paused = raw(server).texts(pause).await;
+        server.reset("openai").await.data();
+        assert_eq!(raw(server).texts(pause).await, paused);
+        assert_stored(server, &["queue PAUSED, epoch 1", "1 campaigns RUNNING", "2 jobs PENDING"]).await;
+        assert_nothing_to_claim(server, &server.worker().await).await;
+        assert_eq!(server.journalled("breaker_reset").await, 2);
     }
 
     /// R2, R14: of several breakers each opens by itself; the queue pauses once, and the first cause stays.
@@ -151,7 +158,7 @@ on_both_databases! {
         assert_eq!((circuit(server, "openai").await.as_str(), circuit(server, "apollo").await.as_str()), ("closed", "open"));
         assert_resume_refused(server, "Cannot resume: Circuit breaker apollo is open").await;
         server.reset("apollo").await.data();
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         for lease in &leases {
             report(server, lease, "complete", json!({})).await.data();
         }
@@ -166,7 +173,7 @@ on_both_databases! {
         let before = server.version().await;
         assert_eq!(call(server, &leases[0], 1, "openai", "failure").await, "opened");
         server.reset("openai").await.data();
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         let late = json!({"call": 1, "service": "openai", "outcome": "failure", "gate_version": before, "error": "timed out"});
         let answer = report(server, &leases[1], "call-report", late).await;
         assert_eq!(answer.data()["verdict"], "stale");

@@ -134,7 +134,7 @@ on_both_databases! {
                 report(server, &lease, "release", json!({})).await.data();
                 server.line.pass().await.unwrap();
                 server.reset("openai").await.data();
-                server.resume().await.data();
+                assert_eq!(server.resume().await.data()["queue_resumed"], true);
             }
             stop.store(true, Ordering::SeqCst);
         };
@@ -206,7 +206,7 @@ on_both_databases! {
         server.line.pass().await.unwrap();
         assert_eq!(campaign(server, &one).await, ("PAUSED".into(), json!({"FAILED": 1, "PAUSED": 1})));
         assert_stored(server, &["queue PAUSED, epoch 1", "1 campaigns RUNNING", "1 jobs FAILED", "1 jobs PENDING"]).await;
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         let lease = server.claim(&server.worker().await, 2).await.remove(0);
         report(server, &lease, "complete", json!({})).await.data();
         assert_eq!(campaign(server, &one).await, ("COMPLETED".into(), json!({"COMPLETED": 1, "FAILED": 1})));
@@ -234,7 +234,7 @@ on_both_databases! {
         assert_stored(server, &["queue PAUSED, epoch 1", "1 campaigns RUNNING", "2 jobs PENDING"]).await;
         assert_eq!(server.status().await["queue"]["paused_at"], "2026-01-01T12:00:00.000000Z");
         assert_nothing_to_claim(server, &server.worker().await).await;
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(server.claim(&server.worker().await, 10).await.len(), 2);
         assert_eq!(campaign(server, &one).await, ("RUNNING".into(), json!({"PROCESSING": 2})));
     }
@@ -327,7 +327,7 @@ on_both_databases! {
             }
         }
         server.reset("openai").await.data();
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(raw(server).texts(times).await, before);
         for item in items(&server.get("/jobs").await) {
             assert_eq!((&item["status"], &item["causes"]), (&json!("PENDING"), &json!([])));
@@ -343,7 +343,7 @@ on_both_databases! {
             }
             assert_eq!(server.status().await["queue_paused"], true);
             server.reset(service).await.data();
-            server.resume().await.data();
+            assert_eq!(server.resume().await.data()["queue_resumed"], true);
         }
     }
 

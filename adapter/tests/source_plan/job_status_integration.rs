@@ -35,7 +35,7 @@ on_both_databases! {
             assert_eq!(campaign(server, &id).await, ("PAUSED".into(), json!({"PAUSED": 3})), "{stage}");
             assert!(row(server, &job).await.starts_with(stage), "the stage stays");
             assert_nothing_to_claim(server, &worker).await;
-            server.resume().await.data();
+            assert_eq!(server.resume().await.data()["queue_resumed"], true);
             assert_eq!(job_status(server, &job).await, stage);
             server.post(&format!("/campaigns/{id}/cancel")).await.data();
         }
@@ -91,7 +91,7 @@ on_both_databases! {
         server.clock.advance(std::time::Duration::from_secs(50));
         assert_nothing_to_claim(server, &worker).await;
         assert_shown(server, &["queue ACTIVE", "1 campaigns PAUSED", "1 jobs COMPLETED", "1 jobs FAILED", "5 jobs PAUSED"]).await;
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         assert_eq!(campaign(server, &id).await, ("RUNNING".into(), json!({"COMPLETED": 1, "FAILED": 1, "PENDING": 4, "PROCESSING": 1})));
         assert_eq!(server.claim(&worker, 10).await.len(), 4);
     }

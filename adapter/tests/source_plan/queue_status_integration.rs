@@ -267,7 +267,7 @@ on_both_databases! {
         assert_eq!(call(server, &leases[1], 2, "apollo", "failure").await, "opened");
         assert_resume_refused(server, "Cannot resume: Circuit breaker apollo is open").await;
         server.reset("apollo").await.data();
-        server.resume().await.data();
+        assert_eq!(server.resume().await.data()["queue_resumed"], true);
         for lease in leases.iter().chain(&server.claim(&worker, 10).await) {
             report(server, lease, "complete", json!({})).await.data();
         }
