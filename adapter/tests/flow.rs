@@ -82,6 +82,7 @@ impl Bench {
             .env("ANDON_SERVER", &self.server.url)
             .args(["flow", "--json", "-", "--html", "report.html"])
             .args(["--leads", &LEADS.to_string(), "--poll", "150ms"])
+            .args(["--patience", "30s"])
             .args(["--vendors", &format!("http://{}", self.vendors.addr())])
             .args(flags);
         tokio::task::spawn_blocking(move || cli::ended(&mut command))
@@ -434,6 +435,58 @@ fn a_pause_by_a_person_ends_the_run_at_once_although_it_polls_seldom() {
     held(&report);
 }
 
+/// A run stops creating also when nothing of its own is left to be paused.
+#[test]
+fn a_pause_between_two_campaigns_keeps_the_next_one_from_being_created() {
+    let idle = Idle::start();
+    let started = Instant::now();
+    let mut flow = cli::andon(idle.folder.path());
+    flow.env("ANDON_SERVER", &idle.server.url)
+        .args(&UNTAKEN[..9])
+        .args(["--stagger", "20s", "--poll", "10s"]);
+    let flow = std::thread::spawn(move || cli::ended(&mut flow));
+    let campaign = loop {
+        assert!(started.elapsed() < cli::PATIENCE);
+        let campaigns = idle.run(&["campaigns", "--json"]).expect(0).json();
+        let first = &campaigns["items"][0];
+        if first["status"] == "RUNNING" {
+            break first["id"].as_str().unwrap().to_owned();
+        }
+    };
+    idle.run(&["campaigns", "cancel", &campaign, "--reason", "enough"])
+        .expect(0);
+    let paused = Instant::now();
+    idle.run(&["pause", "queue", "--reason", "lunch"]).expect(0);
+    let report = flow.join().unwrap().expect(10).json();
+    assert!(paused.elapsed() < Duration::from_secs(8));
+    assert_eq!(report["campaigns_by_status"], json!({"CANCELLED": 1}));
+    assert_eq!(report["stop"]["jobs_paused"], 0);
+    held(&report);
+}
+
+/// Server and worker as processes of their own, and jobs that need no code: what `docs/flow.md` shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_line_can_be_driven_with_a_job_that_its_workers_do() {
+    let app = axum::Router::new().fallback(|| async { Json(json!({})) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("[services.crm]\nbase_url = \"{base_url}\"\n");
+    std::fs::write(folder.path().join("andon.toml"), config).unwrap();
+    let server = cli::serve(folder.path(), &[]);
+    let worker = cli::worker(folder.path(), &server.url, &["--concurrency", "4"]);
+    let job =
+        r#"{"kind": "http", "payload": {"service": "crm", "method": "GET", "path": "/health"}}"#;
+    let args = ["--job", job, "--stagger", "100ms", "--poll", "200ms"];
+    let ended = flow_at(folder.path(), &server.url, &args).await.expect(0);
+    assert!(ended.stdout.contains("COMPLETED 80"), "{}", ended.stdout);
+    let says = "single calls            known from nothing";
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    let (code, log) = worker.terminate();
+    assert_eq!(code, 0, "{log}");
+}
+
 /// A server that says of itself what no line may: a campaign RUNNING beside an open breaker.
 async fn broken_line() -> String {
     #[derive(Clone, Default)]
@@ -481,7 +534,14 @@ async fn flow_at(folder: &Path, url: &str, args: &[&str]) -> cli::Ended {
 async fn i2_a_campaign_running_beside_an_open_breaker_is_exit_code_1_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let url = broken_line().await;
-    let args = ["--json", "report.json", "--poll", "100ms"];
+    let args = [
+        "--json",
+        "report.json",
+        "--poll",
+        "100ms",
+        "--patience",
+        "10s",
+    ];
     let ended = flow_at(folder.path(), &url, &args).await.expect(1);
     let seen = "at version 7 breaker openai was open and 1 campaigns were RUNNING";
     assert!(ended.stderr.contains(seen), "{}", ended.stderr);
