@@ -73,7 +73,15 @@ pub(crate) fn run(names: &[String], write: Writing) -> Result<(), Failure> {
         );
         let killed = tree.judge(mutant)?;
         match &killed {
-            Some(killed) => eprintln!("    killed by {}: {}", killed.layer, killed.by),
+            Some(killed) => {
+                let steps = killed.steps.map(|steps| format!(", in {steps} steps"));
+                eprintln!(
+                    "    killed by {}: {}{}",
+                    killed.layer,
+                    killed.by,
+                    steps.unwrap_or_default()
+                );
+            }
             None => eprintln!("    SURVIVED"),
         }
         fates.push(Fate { mutant, killed });
