@@ -54,10 +54,7 @@ type Group = (u8, [u8; 2]);
 /// From every line within `bounds` that satisfies `assumed`, takes every step. Each must keep `assumed`,
 /// and break no rule of its own.
 pub fn check(bounds: Bounds, assumed: Broken, threads: usize) -> Induction {
-    let model = LineModel::new(Bounds {
-        symmetry: Symmetry::Full,
-        ..bounds
-    });
+    let model = LineModel::new(bounds, Symmetry::Full);
     let tables = model.tables();
     let (campaigns, jobs) = (tables.campaign_count() as u64, tables.job_count() as u64);
     let type_correct = tables.gates.len() as u64
@@ -211,33 +208,39 @@ fn configuration(
 
 /// The inductive checks.
 pub fn configurations() -> Vec<Configuration> {
-    let bounds = |campaigns, jobs, max_attempts| Bounds {
-        campaigns,
-        jobs,
-        max_attempts,
-        symmetry: Symmetry::Full,
-    };
     vec![
         configuration(
             "inductive-1x1",
             "from every line of one campaign and one job that satisfies the invariants",
             Size::Small,
             5544,
-            bounds(1, 1, 2),
+            Bounds {
+                campaigns: 1,
+                jobs: 1,
+                max_attempts: 2,
+            },
         ),
         configuration(
             "inductive-1x2",
             "from every line of one campaign and two jobs that satisfies the invariants",
             Size::Small,
             60_324,
-            bounds(1, 2, 2),
+            Bounds {
+                campaigns: 1,
+                jobs: 2,
+                max_attempts: 2,
+            },
         ),
         configuration(
             "inductive-2x3",
             "from every line of two campaigns and three jobs that satisfies the invariants",
             Size::Full,
             15_201_648,
-            bounds(2, 3, 2),
+            Bounds {
+                campaigns: 2,
+                jobs: 3,
+                max_attempts: 2,
+            },
         ),
     ]
 }
@@ -250,7 +253,6 @@ mod tests {
         campaigns: 1,
         jobs: 1,
         max_attempts: 1,
-        symmetry: Symmetry::Full,
     };
 
     #[test]
@@ -262,7 +264,12 @@ mod tests {
             (found.type_correct, found.kept, found.steps),
             (21_168, 4048, 327_888)
         );
-        assert_eq!(LineModel::new(BOUNDS).broken_in(&LineModel::empty()).0, 0);
+        assert_eq!(
+            LineModel::new(BOUNDS, Symmetry::Full)
+                .broken_in(&LineModel::empty())
+                .0,
+            0
+        );
     }
 
     /// What the invariants rest on is needed: without it some step from some line breaks the others.

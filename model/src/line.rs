@@ -58,8 +58,6 @@ pub struct Bounds {
     pub jobs: usize,
     /// Every job's `max_attempts`.
     pub max_attempts: u32,
-    /// See [`Symmetry`].
-    pub symmetry: Symmetry,
 }
 
 impl Bounds {
@@ -76,6 +74,7 @@ impl Bounds {
 #[derive(Debug, Clone)]
 pub struct LineModel {
     bounds: Bounds,
+    symmetry: Symmetry,
     acts: Arc<[Act]>,
     tables: Arc<Tables>,
     /// Bit h of the first is set once `Heard` h has come; of the second, while the queue was PAUSED.
@@ -84,11 +83,12 @@ pub struct LineModel {
 
 impl LineModel {
     /// A line within these bounds.
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, symmetry: Symmetry) -> Self {
         let tables = Arc::new(Tables::new(bounds.max_attempts));
         Self {
             acts: Self::acts_within(bounds).into(),
             bounds,
+            symmetry,
             tables,
             heard: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
         }
@@ -188,7 +188,7 @@ impl LineModel {
         }
         let judged = self.judge(state, act, step, &after);
         after.broken = step.broken.and(judged).and(self.broken_in(&after)).0;
-        let is_reduced = self.bounds.symmetry == Symmetry::Reduced && self.bounds.jobs > 1;
+        let is_reduced = self.symmetry == Symmetry::Reduced && self.bounds.jobs > 1;
         if is_reduced && after.jobs[0] > after.jobs[1] {
             after.jobs.swap(0, 1);
         }
@@ -701,7 +701,7 @@ fn configuration(
     states: usize,
     bounds: Bounds,
 ) -> Configuration {
-    let make = move |symmetry| Box::new(move || LineModel::new(Bounds { symmetry, ..bounds }));
+    let make = move |symmetry| Box::new(move || LineModel::new(bounds, symmetry));
     let making = Making {
         checked: make(Symmetry::Reduced),
         told: make(Symmetry::Full),
@@ -712,33 +712,39 @@ fn configuration(
 
 /// The configurations of this model.
 pub fn configurations() -> Vec<Configuration> {
-    let bounds = |campaigns, jobs, max_attempts| Bounds {
-        campaigns,
-        jobs,
-        max_attempts,
-        symmetry: Symmetry::Reduced,
-    };
     vec![
         configuration(
             "line-1x1",
             "two services, the queue, one campaign with one job",
             Size::Small,
             2358,
-            bounds(1, 1, 2),
+            Bounds {
+                campaigns: 1,
+                jobs: 1,
+                max_attempts: 2,
+            },
         ),
         configuration(
             "line-1x2",
             "two services, the queue, one campaign with two jobs",
             Size::Small,
             23_310,
-            bounds(1, 2, 2),
+            Bounds {
+                campaigns: 1,
+                jobs: 2,
+                max_attempts: 2,
+            },
         ),
         configuration(
             "line-2x3",
             "two services, the queue, two campaigns with two jobs and one",
             Size::Full,
             3_053_610,
-            bounds(2, 3, 2),
+            Bounds {
+                campaigns: 2,
+                jobs: 3,
+                max_attempts: 2,
+            },
         ),
     ]
 }

@@ -504,7 +504,7 @@ impl Core {
                 taken(before, decided, |_: &Token| Heard::Claimed)
             }
             JobAct::FallDue => Self::fall_due(before, job),
-            JobAct::End(holder, end) => self.end(before, campaign, job, other, (holder, end)),
+            JobAct::End(holder, end) => self.end(before, campaign, job, others, (holder, end)),
             JobAct::CallFailed(holder, service, noted) => {
                 let call = (service, failure(), noted);
                 self.call_report(before, campaign, job, holder, &call)
@@ -627,7 +627,7 @@ impl Core {
         before: &Scene,
         campaign: &AnyCampaign,
         job: &AnyJob,
-        other: Option<JobStage>,
+        mut others: JobCounts,
         (holder, end): (Holder, EndAct),
     ) -> After {
         let token = self.token(holder);
@@ -644,9 +644,7 @@ impl Core {
             EndAct::Release => Ending::Release,
             EndAct::Snooze => Ending::Snooze { delay: LEASE },
         };
-        let mut others =
-            other.map_or_else(JobCounts::default, |stage| JobCounts::default().with(stage));
-        let is_spawning = end == EndAct::CompleteAndSpawn && other.is_none();
+        let is_spawning = end == EndAct::CompleteAndSpawn && others.total() == 0;
         if is_spawning {
             others = others.with(JobStage::Pending);
         }
