@@ -27,7 +27,7 @@ fn page(data: &Value) -> (Vec<String>, Option<String>) {
     )
 }
 
-on_each_store! {
+on_every_store! {
     async fn a_campaign_is_created_and_read_as_the_contract_says(server: &Server) {
         let body = json!({
             "name": "spring leads", "description": "all of them", "metadata": {"owner": "ada"},

@@ -11,7 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use andon_adapter::api::{self, App};
 use andon_adapter::line::{Line, Settings};
@@ -553,14 +552,20 @@ struct Seen {
     data: Value,
 }
 
-/// Reads so many events of a stream.
-async fn read_events(server: &Server, after: Option<i64>, count: usize) -> Vec<Seen> {
+/// Opens a stream. Its place in the journal is taken before it answers, so that what happens from here
+/// on is in it.
+async fn open_events(server: &Server, after: Option<i64>) -> reqwest::Response {
     let mut request = server.request(Method::GET, &format!("{QM}/events"));
     if let Some(after) = after {
         request = request.header("last-event-id", after);
     }
-    let mut response = request.send().await.unwrap();
+    let response = request.send().await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response
+}
+
+/// Reads so many events of a stream.
+async fn read_events(mut response: reqwest::Response, count: usize) -> Vec<Seen> {
     let mut text = String::new();
     let mut seen = Vec::new();
     while seen.len() < count {
@@ -595,7 +600,7 @@ on_every_store! {
         server.reset("openai").await.data();
         let history = server.get(&format!("{QM}/history?order=asc")).await;
         let items = history.data()["items"].as_array().unwrap().clone();
-        let all = read_events(server, Some(0), items.len()).await;
+        let all = read_events(open_events(server, Some(0)).await, items.len()).await;
         for (event, item) in all.iter().zip(&items) {
             assert_eq!((event.id, event.kind.as_str(), &event.data), (item["seq"].as_i64().unwrap(), item["kind"].as_str().unwrap(), item));
         }
@@ -603,15 +608,14 @@ on_every_store! {
         assert_eq!(last.kind, "breaker_reset");
         // Live, and without a number only what comes next.
         for after in [Some(last.id), None] {
-            let (seen, ()) = tokio::join!(read_events(server, after, 1), async {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                server.post(&format!("{QM}/pause-queue")).await.data();
-            });
+            let stream = open_events(server, after).await;
+            server.post(&format!("{QM}/pause-queue")).await.data();
+            let seen = read_events(stream, 1).await;
             assert_eq!(seen[0].kind, "queue_paused_again");
             assert!(seen[0].id > last.id);
         }
         // Whoever comes back gets what was missed, once and in order.
-        let missed = read_events(server, Some(last.id), 2).await;
+        let missed = read_events(open_events(server, Some(last.id)).await, 2).await;
         assert!(missed[0].id < missed[1].id);
         let beyond = server.journal().await.len();
         assert_eq!(beyond, items.len() + 2);

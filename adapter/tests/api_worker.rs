@@ -35,7 +35,7 @@ fn lead(n: usize) -> Value {
     json!({"kind": "k", "payload": {"lead": n}, "unique_key": format!("lead-{n}")})
 }
 
-on_each_store! {
+on_every_store! {
     /// R19: an unknown service is refused at registration, and the known ones are named.
     async fn r19_a_worker_that_names_an_unknown_service_is_refused_at_registration(server: &Server) {
         let body = json!({"name": "w", "kinds": ["k"], "services": ["openai", "opnai"], "lease_seconds": 30});

@@ -288,6 +288,12 @@ impl Server {
         self.post("/queue-management/resume-queue").await
     }
 
+    /// Runs a story, and holds the journal that it leaves against the rules.
+    pub async fn tell(&self, story: impl AsyncFnOnce(&Self)) {
+        story(self).await;
+        self.assert_journal_keeps_the_rules().await;
+    }
+
     /// See [`support::assert_journal_keeps_the_rules`].
     pub async fn assert_journal_keeps_the_rules(&self) {
         support::assert_journal_keeps_the_rules(self.line.store()).await;
@@ -421,40 +427,6 @@ pub fn token(name: &str, role: Role) -> Token {
     }
 }
 
-/// Runs each story against a server on each store.
-#[macro_export]
-macro_rules! on_every_store {
-    ($($(#[$doc:meta])* async fn $story:ident($server:ident: &Server) $body:block)*) => {
-        $(
-            $(#[$doc])*
-            async fn $story($server: &Server) $body
-
-            mod $story {
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn in_memory() {
-                    let server = super::Server::memory().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_sqlite() {
-                    let server = super::Server::sqlite().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_postgres() {
-                    let server = super::Server::postgres().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-            }
-        )*
-    };
-}
-
 /// Runs each story against a server on SQLite and one on PostgreSQL, each with a database of its own
 /// whose rows the story can read.
 #[macro_export]
@@ -467,16 +439,12 @@ macro_rules! on_both_databases {
             mod $story {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_sqlite() {
-                    let server = super::Server::sqlite().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
+                    super::Server::sqlite().await.tell(super::$story).await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_postgres() {
-                    let server = super::Server::postgres().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
+                    super::Server::postgres().await.tell(super::$story).await;
                 }
             }
         )*

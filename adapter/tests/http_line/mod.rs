@@ -97,8 +97,10 @@ pub struct Lease {
 }
 
 impl Server {
-    /// See [`support::assert_journal_keeps_the_rules`].
-    pub async fn assert_journal_keeps_the_rules(&self) {
+    /// Runs a story, and holds the journal that it leaves against the rules: see
+    /// [`support::assert_journal_keeps_the_rules`].
+    pub async fn tell(&self, story: impl AsyncFnOnce(&Self)) {
+        story(self).await;
         support::assert_journal_keeps_the_rules(self.line.store()).await;
     }
 
@@ -453,38 +455,4 @@ pub async fn hold_gate(line: &Line, lock: GateLock) -> Box<dyn Tx> {
         .unwrap();
     tx.gate_lock(lock).await.unwrap();
     tx
-}
-
-/// Runs each story against a server in memory, one on SQLite and one on PostgreSQL.
-#[macro_export]
-macro_rules! on_each_store {
-    ($($(#[$doc:meta])* async fn $story:ident($server:ident: &Server) $body:block)*) => {
-        $(
-            $(#[$doc])*
-            async fn $story($server: &Server) $body
-
-            mod $story {
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn in_memory() {
-                    let server = super::Server::memory().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_sqlite() {
-                    let server = super::Server::sqlite().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn on_postgres() {
-                    let server = super::Server::postgres().await;
-                    super::$story(&server).await;
-                    server.assert_journal_keeps_the_rules().await;
-                }
-            }
-        )*
-    };
 }

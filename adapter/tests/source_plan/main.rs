@@ -15,6 +15,7 @@
 mod api_support;
 #[path = "../cli/mod.rs"]
 mod cli;
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -359,3 +359,32 @@ pub async fn assert_journal_keeps_the_rules(store: &SharedStore) {
     let audit = andon_adapter::line::audit::audit(&mut *tx).await.unwrap();
     assert_eq!(audit.difference, None);
 }
+
+/// Runs each story against a `Server` in memory, one on SQLite and one on PostgreSQL. Both HTTP fixtures
+/// have one that tells stories.
+#[macro_export]
+macro_rules! on_every_store {
+    ($($(#[$doc:meta])* async fn $story:ident($server:ident: &Server) $body:block)*) => {
+        $(
+            $(#[$doc])*
+            async fn $story($server: &Server) $body
+
+            mod $story {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn in_memory() {
+                    super::Server::memory().await.tell(super::$story).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_sqlite() {
+                    super::Server::sqlite().await.tell(super::$story).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_postgres() {
+                    super::Server::postgres().await.tell(super::$story).await;
+                }
+            }
+        )*
+    };
+}
