@@ -10,6 +10,7 @@ pub mod breakers;
 pub mod campaigns;
 mod changes;
 pub mod jobs;
+mod log;
 pub mod queue;
 pub mod work;
 
@@ -212,7 +213,11 @@ impl Line {
     {
         let mut tx = self.store.begin(Access::Write).await?;
         let answer = command(&mut *tx).await?;
+        let entries = tx.journalled().to_vec();
         tx.commit().await?;
+        for entry in &entries {
+            log::committed(entry);
+        }
         Ok(answer)
     }
 

@@ -111,6 +111,7 @@ impl Store for MemoryStore {
         Ok(Box::new(MemoryTx {
             tables: self.line.snapshot(),
             progress: Progress::Sound,
+            journalled: Vec::new(),
             writer,
             line: Arc::clone(&self.line),
             clock: Arc::clone(&self.clock),
@@ -143,6 +144,7 @@ impl Store for MemoryStore {
 struct MemoryTx {
     tables: Tables,
     progress: Progress,
+    journalled: Vec<Entry>,
     /// Held until the end; none for one that only reads.
     writer: Option<OwnedMutexGuard<()>>,
     line: Arc<Line>,
@@ -244,7 +246,13 @@ impl Tx for MemoryTx {
         self.write(|tables| {
             tables.journal_append(entries);
             Ok(())
-        })
+        })?;
+        self.journalled.extend_from_slice(entries);
+        Ok(())
+    }
+
+    fn journalled(&self) -> &[Entry] {
+        &self.journalled
     }
 
     async fn journal(&mut self, filter: &JournalFilter) -> Result<Vec<JournalRow>> {

@@ -31,6 +31,7 @@ pub(super) struct SqlTx<'c> {
     transaction: sqlx::Transaction<'c, Db>,
     clock: Option<Clock>,
     progress: Progress,
+    journalled: Vec<Entry>,
 }
 
 /// How far the transaction has got. One whose last statement failed, or was dropped before it ended,
@@ -49,6 +50,7 @@ impl<'c> SqlTx<'c> {
             transaction,
             clock,
             progress: Progress::Sound,
+            journalled: Vec::new(),
         }
     }
 
@@ -134,7 +136,12 @@ impl Tx for SqlTx<'_> {
 
     async fn journal_append(&mut self, entries: &[Entry]) -> Result<()> {
         let answer = record::append(self.enter(), entries).await;
+        self.journalled.extend_from_slice(entries);
         self.leave(answer)
+    }
+
+    fn journalled(&self) -> &[Entry] {
+        &self.journalled
     }
 
     async fn journal(&mut self, filter: &JournalFilter) -> Result<Vec<JournalRow>> {
