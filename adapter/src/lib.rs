@@ -12,3 +12,8 @@ pub mod sim;
 pub mod store;
 pub mod wire;
 pub mod worker;
+
+/// What the README shows of Rust, compiled as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

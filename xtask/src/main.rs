@@ -234,4 +234,48 @@ mod tests {
         refused("tset", "no command `tset`");
         refused("postgres 15", "`postgres` does not know `15`");
     }
+
+    /// What pages tell a reader to type: from `cargo xtask` to the end of the code or of the line, without
+    /// what stands for something (`[NAME…]`) and without a comment.
+    fn told_in(page: &str) -> Vec<String> {
+        page.split("cargo xtask ")
+            .skip(1)
+            .map(|rest| rest.split(['`', '\n', '#']).next().unwrap_or_default())
+            .filter(|line| !line.starts_with('…'))
+            .map(|line| {
+                let words = line.split_whitespace();
+                let words: Vec<&str> = words.filter(|word| !word.starts_with('[')).collect();
+                words.join(" ")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_command_that_a_page_tells_is_one() {
+        let mut pages = vec![std::path::PathBuf::from(checks::WORKSPACE)];
+        let mut told = 0;
+        while let Some(page) = pages.pop() {
+            if page.is_dir() {
+                let entries = std::fs::read_dir(&page).expect("a folder");
+                let paths = entries.map(|entry| entry.expect("an entry").path());
+                let is_root = page == std::path::Path::new(checks::WORKSPACE);
+                pages.extend(paths.filter(|path| {
+                    let is_page = path.extension().is_some_and(|ext| ext == "md");
+                    is_page || (path.is_dir() && (!is_root || path.ends_with("docs")))
+                }));
+                continue;
+            }
+            for line in told_in(&std::fs::read_to_string(&page).expect("a page")) {
+                told += 1;
+                if let Err(Failure(wrong)) = parsed(&line) {
+                    unreachable!("{}: `cargo xtask {line}`: {wrong}", page.display());
+                }
+            }
+        }
+        assert!(told > 5, "{told}");
+        assert_eq!(
+            told_in("`cargo xtask tset [NAME]`, cargo xtask ci # all"),
+            ["tset", "ci"]
+        );
+    }
 }
