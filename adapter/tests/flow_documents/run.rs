@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use andon::Entry;
 use andon_adapter::store::{JournalFilter, JournalOrder};
-use serde_json::Value;
+use andon_adapter::worker::{ServiceClient, Worker, WorkerConfig, http_kind};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tracing::subscriber::DefaultGuard;
 
 use crate::api_support::{Answer, Server, Set};
@@ -191,6 +193,54 @@ impl Run {
         self.block(name, fenced("text", text));
     }
 
+    /// Shows under this name what a worker logs whose call to a service is answered with 503, on a line of
+    /// its own.
+    pub(crate) async fn worker(&mut self, name: &str) {
+        let server = Server::memory().await;
+        let call = json!({"service": "openai", "method": "GET", "path": "/"});
+        let jobs =
+            json!({"name": "spring leads", "jobs": [{"kind": http_kind::KIND, "payload": call}]});
+        let created = server.post_json("/campaigns", jobs).await;
+        let campaign = created.data()["id"].as_str().expect("an id").to_owned();
+        server
+            .post(&format!("/campaigns/{campaign}/start"))
+            .await
+            .data();
+        let job = server.get("/jobs").await.data()["items"][0]["id"].clone();
+        let config = WorkerConfig {
+            services: vec![ServiceClient::new("openai", failing().await)],
+            ..WorkerConfig::new(server.base.clone(), "w1")
+        };
+        let stop = CancellationToken::new();
+        let worker = Worker::new(config, http_kind::handlers()).unwrap();
+        let running = tokio::spawn(worker.run(stop.clone()));
+        let deadline = Instant::now() + cli::PATIENCE;
+        loop {
+            let status = server.status().await;
+            if status["queue_paused"] == true && status["in_flight"] == 0 {
+                let session = status["workers"][0]["id"]
+                    .as_str()
+                    .expect("a worker")
+                    .to_owned();
+                self.call(&session, "w1");
+                break;
+            }
+            assert!(Instant::now() < deadline, "{status}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        self.call(&campaign, "A");
+        self.call(job.as_str().expect("an id"), "A1");
+        let lines = std::mem::take(&mut *self.log.0.lock().unwrap());
+        let lines = String::from_utf8(lines).expect("text");
+        let of_worker = lines
+            .lines()
+            .filter(|line| line.contains("andon_adapter::worker"));
+        let text = of_worker.collect::<Vec<_>>().join("\n");
+        self.block(name, fenced("text", &text));
+    }
+
     fn block(&mut self, name: &str, text: String) {
         let had = self.blocks.insert(name.to_owned(), text);
         assert_eq!(had, None, "`{name}` is shown once");
@@ -236,6 +286,15 @@ impl Run {
             .map(|(name, text)| (name, with_names(&text)))
             .collect()
     }
+}
+
+/// A service that answers every request with 503.
+async fn failing() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(async || axum::http::StatusCode::SERVICE_UNAVAILABLE);
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    url
 }
 
 fn fenced(language: &str, text: &str) -> String {

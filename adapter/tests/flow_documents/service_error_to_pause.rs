@@ -80,4 +80,5 @@ pub(crate) async fn flow(run: &mut Run) {
         .await;
     started.refused(409, "start_blocked");
     run.answer("start", &started);
+    run.worker("worker-log").await;
 }
