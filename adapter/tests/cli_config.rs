@@ -188,6 +188,7 @@ fn help_of_every_command() {
         "history",
         "explain",
         "flow",
+        "drill",
         "audit",
         "migrate",
         "token",

@@ -8,23 +8,20 @@
     reason = "the functions that tests share fail the test, as the tests themselves do"
 )]
 
+mod bench;
 mod cli;
 mod support;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon_adapter::sim::pipeline;
-use andon_adapter::sim::vendors::{
-    Effect, ErrorStatus, Fault, Service, Vendors, VendorsConfig, VendorsHandle, When,
-};
-use andon_adapter::worker::{Worker, WorkerConfig};
+use andon_adapter::sim::vendors::{Effect, ErrorStatus, Fault, Service, When};
 use axum::Json;
 use axum::extract::State;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+
+use bench::Bench;
 
 const LEADS: u64 = 8;
 /// Of each campaign: the search, and the summing up.
@@ -32,55 +29,15 @@ const JOBS_BESIDES_LEADS: u64 = 2;
 /// The time-to-live of a confirmation of the gate, by default (R30).
 const GATE_TTL_MS: f64 = 2000.0;
 
-/// A line served by a process of its own on PostgreSQL, with the pipeline's workers and vendors.
-struct Bench {
-    folder: tempfile::TempDir,
-    database: support::Database,
-    server: cli::Server,
-    vendors: VendorsHandle,
-    stop: CancellationToken,
-    workers: Vec<JoinHandle<()>>,
+async fn bench() -> Bench {
+    Bench::start(support::postgres_by(support::ClockOf::Database).await).await
 }
 
 impl Bench {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let database = support::postgres_by(support::ClockOf::Database).await;
-        let server = cli::serve(folder.path(), &["--database", &database.url]);
-        let config = VendorsConfig {
-            time_scale: 0.2,
-            ..VendorsConfig::default()
-        };
-        let vendors = Vendors::start(config).await.unwrap();
-        let stop = CancellationToken::new();
-        let worker = |number: u32| {
-            let config = WorkerConfig {
-                services: pipeline::services(&vendors, Duration::from_secs(15)),
-                concurrency: 4,
-                poll_interval: Duration::from_millis(50),
-                ..WorkerConfig::new(server.url.clone(), format!("worker-{number}"))
-            };
-            let worker = Worker::new(config, pipeline::handlers()).unwrap();
-            let stop = stop.clone();
-            tokio::spawn(async move { worker.run(stop).await.unwrap() })
-        };
-        let workers = vec![worker(1), worker(2)];
-        Self {
-            folder,
-            database,
-            server,
-            vendors,
-            stop,
-            workers,
-        }
-    }
-
     /// Runs `andon flow` with what every test here says, and these flags.
     async fn flow(&self, flags: &[&str]) -> cli::Ended {
-        let mut command = cli::andon(self.folder.path());
+        let mut command = self.command(&["flow", "--json", "-", "--html", "report.html"]);
         command
-            .env("ANDON_SERVER", &self.server.url)
-            .args(["flow", "--json", "-", "--html", "report.html"])
             .args(["--leads", &LEADS.to_string(), "--poll", "150ms"])
             .args(["--patience", "30s"])
             .args(["--vendors", &format!("http://{}", self.vendors.addr())])
@@ -88,10 +45,6 @@ impl Bench {
         tokio::task::spawn_blocking(move || cli::ended(&mut command))
             .await
             .unwrap()
-    }
-
-    async fn count(&self, sql: &str) -> u64 {
-        u64::try_from(self.database.raw.int(sql).await).unwrap()
     }
 
     fn page(&self) -> String {
@@ -150,18 +103,6 @@ impl Bench {
         assert!(number(&report["looks"]) > 3);
         held(report);
     }
-
-    /// R31, R32: whatever a flow made of it, the line's journal holds.
-    async fn stop(self) {
-        self.stop.cancel();
-        for worker in self.workers {
-            worker.await.unwrap();
-        }
-        let (code, log) = self.server.process.terminate();
-        assert_eq!(code, 0, "{log}");
-        support::assert_journal_keeps_the_rules(&self.database.store).await;
-        self.vendors.shutdown().await;
-    }
 }
 
 fn number(value: &Value) -> u64 {
@@ -210,7 +151,7 @@ fn check_page(page: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_well_every_campaign_completes_and_the_report_agrees_with_the_database() {
-    let bench = Bench::start().await;
+    let bench = bench().await;
     let ended = bench
         .flow(&["--campaigns", "3", "--stagger", "200ms"])
         .await
@@ -238,7 +179,7 @@ async fn all_well_every_campaign_completes_and_the_report_agrees_with_the_databa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_fails_early_stops_the_run_and_the_next_one_is_refused_before_it_begins() {
-    let bench = Bench::start().await;
+    let bench = bench().await;
     let fault = Fault {
         effect: error_500(),
         when: When::after(3),
@@ -312,15 +253,11 @@ async fn a_vendor_that_fails_early_stops_the_run_and_the_next_one_is_refused_bef
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mixed_campaigns_that_completed_before_the_trip_stay_completed_and_are_told_apart() {
-    let bench = Bench::start().await;
+    let bench = bench().await;
     let flow = bench.flow(&["--campaigns", "12", "--stagger", "800ms"]);
     let fail = async {
         let completed = "SELECT count(*) FROM andon_campaigns WHERE stage = 'COMPLETED'";
-        let started = Instant::now();
-        while bench.count(completed).await == 0 {
-            assert!(started.elapsed() < cli::PATIENCE, "no campaign completes");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        bench.until(completed, 1).await;
         let fault = Fault::always(error_500());
         bench.vendors.set_fault(Service::Instantly, Some(fault));
     };

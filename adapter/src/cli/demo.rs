@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use self::api::Api;
 use self::claims::{Claim, Plan, Seen};
 use self::home::Home;
 use self::parts::Parts;
 use self::report::{Facts, Report};
 use self::scenario::{Operator, Scenario};
 use super::error::chain;
+use super::remote::Remote;
 use super::view::{Channel, Tone, View};
 use super::{Exit, Failure, JsonArg, Result, output, signals};
+use crate::client::Client;
 use crate::sim::vendors::Service;
 
-mod api;
 mod claims;
 mod gather;
 mod home;
@@ -129,14 +129,14 @@ async fn play(
     parts: &mut Parts,
     view: &Arc<View>,
 ) -> Result<(Report, Vec<Claim>)> {
-    let api = Api::new(&parts.url())?;
+    let line = Remote::new(Client::new(&parts.url(), None)?);
     let plan = Plan {
         campaigns: args.campaigns.into(),
         leads: args.leads.into(),
         fails: args.fail,
         gate_ttl: parts.line().settings().gate_ttl,
     };
-    let (watcher, watch) = watch::watch(api.clone(), Arc::clone(view));
+    let (watcher, watch) = watch::watch(line.clone(), Arc::clone(view));
     let scenario = Scenario {
         plan: &plan,
         campaigns: &parts::campaigns(args),
@@ -146,7 +146,7 @@ async fn play(
         } else {
             Operator::Demo
         },
-        api: &api,
+        line: &line,
         vendors: &parts.vendors,
         begin: &parts.begin,
         watch: &watch,
@@ -158,7 +158,7 @@ async fn play(
         failure = parts::worker_ended(&mut parts.workers) => return Err(failure),
     };
     view.now("adding up");
-    let status = api.status().await?;
+    let status = line.status().await?;
     let facts: Facts = gather::facts(parts.line(), &parts.vendors, &watch, &status).await?;
     let report = Report::of(&facts);
     let claims = claims::claims(&plan, &facts, &report, &seen);

@@ -21,9 +21,10 @@ pub enum Exit {
     Stale = 4,
     /// No server or database answered.
     Unreachable = 5,
-    /// `flow`: the line was paused.
+    /// `flow`: the line was paused. `drill`: the line was left paused.
     Paused = 10,
-    /// `flow`: the line was not as it must be at the start, and nothing was created.
+    /// `flow`, `drill`: the line was not as it must be at the start, or the person who was asked did not want
+    /// it; nothing was changed.
     NotReady = 11,
 }
 

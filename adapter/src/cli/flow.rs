@@ -17,6 +17,7 @@ use self::plan::Plan;
 use self::report::Report;
 use self::run::{End, Run};
 use super::error::chain;
+use super::remote::Remote;
 use super::view::{Channel, View};
 use super::{Exit, Failure, Result, ServerArgs, output, signals};
 use crate::ops::config::Span;
@@ -26,7 +27,6 @@ mod chart;
 mod facts;
 mod figures;
 mod html;
-mod invariants;
 mod line;
 mod plan;
 mod read;
@@ -147,7 +147,7 @@ pub(super) async fn run(args: FlowArgs) -> Result {
     let is_json = args.is_json();
     let stop = signals::stop()?;
     let plan = args.plan();
-    let line = Line::new(args.server.client()?, &plan.tag);
+    let line = Line::new(Remote::new(args.server.client()?), &plan.tag);
     let first = line.look().await?;
     let outputs = Outputs::open(&args)?;
     let view = Arc::new(View::open(if is_json {

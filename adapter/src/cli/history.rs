@@ -86,7 +86,8 @@ fn row(item: &HistoryItem) -> [String; 6] {
     ]
 }
 
-fn actor(actor: &Value) -> String {
+/// Who did it, in words.
+pub(super) fn actor(actor: &Value) -> String {
     let text = |key: &str| actor.get(key).and_then(Value::as_str);
     match (actor.as_str(), text("role"), text("name")) {
         (Some(words), _, _) => words.to_owned(),

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use andon::Timestamp;
+use chrono::{DateTime, Utc};
 
 /// The best reading of the line's clock so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,6 +47,17 @@ impl LineClock {
         let at = best.line.as_micros().saturating_add(later);
         Some(Timestamp::from_micros(at.saturating_sub(earlier)))
     }
+}
+
+/// How many milliseconds lie between, to a microsecond; negative if the second is the earlier one.
+pub(super) fn millis_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    let micros = (to - from).num_microseconds().unwrap_or(i64::MAX);
+    exact(micros) / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run does not last 285 years")]
+fn exact(micros: i64) -> f64 {
+    micros as f64
 }
 
 fn micros(duration: Duration) -> i64 {

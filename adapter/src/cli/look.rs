@@ -1,9 +1,9 @@
-//! The line as `GET /status` and `GET /campaigns` show it, for those who look at it again and again: the
-//! demo and `flow`.
+//! The line as `GET /status`, `GET /campaigns` and `GET /jobs` show it, for those who look at it again and
+//! again: the demo, `flow` and `drill`.
 
 use std::collections::BTreeMap;
 
-use andon::Version;
+use andon::{JobId, Version};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
@@ -97,6 +97,50 @@ pub(super) struct Campaigns {
     pub(super) items: Vec<Campaign>,
 }
 
+/// A job as lists show it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Job {
+    pub(super) id: JobId,
+    pub(super) campaign_id: String,
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) created_at: DateTime<Utc>,
+    /// When it was last written.
+    #[serde(default)]
+    pub(super) updated_at: Option<DateTime<Utc>>,
+    /// When it became final.
+    #[serde(default)]
+    pub(super) finished_at: Option<DateTime<Utc>>,
+    /// Everything that holds it paused (D3).
+    #[serde(default)]
+    pub(super) causes: Value,
+}
+
+/// What a job's own page shows beyond that.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct JobInFull {
+    /// Its leases, oldest first.
+    #[serde(default)]
+    pub(super) attempts: Vec<Attempt>,
+    /// The results of its recorded steps, by name (R34).
+    #[serde(default)]
+    pub(super) steps: BTreeMap<String, Value>,
+}
+
+/// One lease of a job.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Attempt {
+    pub(super) claimed_at: DateTime<Utc>,
+    #[serde(default)]
+    pub(super) ended_at: Option<DateTime<Utc>>,
+    /// `complete`, `service`, `retryable`, `permanent`, `release`, `snooze`, `swept`, `cancelled`.
+    #[serde(default)]
+    pub(super) ending: Option<String>,
+    /// The error that the ending reported.
+    #[serde(default)]
+    pub(super) error: Option<String>,
+}
+
 /// The line and its campaigns, seen right after one another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Look {
@@ -137,6 +181,22 @@ impl Status {
             .map(|(service, breaker)| (service.as_str(), breaker.circuit_state.as_str()))
             .filter(|(_, state)| *state != "closed")
             .collect()
+    }
+
+    /// Why the line does not run, in words; empty if the queue is ACTIVE and every breaker closed. Whatever is
+    /// not known counts against it (R30).
+    pub(super) fn blocking(&self) -> Vec<String> {
+        let mut blocking: Vec<String> = self
+            .not_closed()
+            .into_iter()
+            .map(|(service, state)| format!("circuit breaker {service} is {state}"))
+            .collect();
+        if !self.is_active() {
+            let why = self.queue.cause.as_ref();
+            let why = why.map_or(String::new(), |cause| format!(": {}", cause.words));
+            blocking.push(format!("the queue is {}{why}", self.queue.state));
+        }
+        blocking
     }
 
     /// Whether a service's breaker is closed.

@@ -2,18 +2,20 @@
 //! `token` and `completions` are clients of the HTTP API.
 //!
 //! Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · 5 unreachable · 1 other; of `flow`
-//! alone: 10 paused · 11 not ready.
+//! and `drill` alone: 10 paused · 11 not ready.
 
 mod audit;
 mod campaigns;
 mod completions;
 mod config;
 mod demo;
+mod drill;
 mod error;
 mod explain;
 mod explain_next;
 mod flow;
 mod history;
+mod invariants;
 mod jobs;
 mod line_clock;
 mod look;
@@ -21,6 +23,7 @@ mod migrate;
 mod openapi;
 mod output;
 mod pause;
+mod remote;
 mod reset;
 mod resume;
 mod serve;
@@ -55,7 +58,7 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · \
-5 unreachable · 1 other; of flow alone: 10 paused · 11 not ready";
+5 unreachable · 1 other; of flow and drill alone: 10 paused · 11 not ready";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -85,6 +88,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send campaigns through a line, watch it from outside, and report
     Flow(flow::FlowArgs),
+    /// Stop the line on trial, time how long until nothing starts, and practise reset and resume
+    Drill(drill::DrillArgs),
     /// Fold the journal and compare it with what is stored
     Audit(audit::AuditArgs),
     /// Bring the database's schema up to date
@@ -262,6 +267,7 @@ impl Command {
             Self::History(args) => args.client.json.json,
             Self::Explain(args) => args.client.json.json,
             Self::Flow(args) => args.is_json(),
+            Self::Drill(args) => args.client.json.json,
             Self::Audit(args) => args.database.json.json,
             Self::Migrate(args) => args.database.json.json,
             Self::Token(args) => args.json.json,
@@ -284,6 +290,7 @@ impl Command {
             Self::History(args) => history::run(args).await,
             Self::Explain(args) => explain::run(args).await,
             Self::Flow(args) => flow::run(args).await,
+            Self::Drill(args) => drill::run(args).await,
             Self::Audit(args) => audit::run(args).await,
             Self::Migrate(args) => migrate::run(args).await,
             Self::Token(args) => {

@@ -63,11 +63,19 @@ impl View {
     pub(super) fn open(channel: Channel) -> Self {
         let is_terminal = io::stderr().is_terminal()
             && (channel == Channel::Stderr || io::stdout().is_terminal());
+        Self {
+            live: is_terminal.then(Live::open),
+            ..Self::plain(channel)
+        }
+    }
+
+    /// Plain lines everywhere: for a story in which the reader is asked.
+    pub(super) fn plain(channel: Channel) -> Self {
         let started = Instant::now();
         Self {
             started,
             channel,
-            live: is_terminal.then(Live::open),
+            live: None,
             plain: Mutex::new(Plain {
                 said: String::new(),
                 at: started,

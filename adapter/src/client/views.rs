@@ -150,6 +150,8 @@ pub struct Resumed {
     /// Jobs that go on.
     #[serde(default)]
     pub jobs_resumed: u64,
+    /// The line's version after it.
+    pub version: Version,
     /// In words.
     #[serde(default)]
     pub message: String,

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::api::Api;
 use super::claims::{Plan, Seen};
 use super::watch::{self, Watch};
 use crate::cli::SERVER_DEFAULT;
 use crate::cli::look::Status;
+use crate::cli::remote::Remote;
 use crate::cli::view::{Tone, View};
 use crate::client;
 use crate::sim::vendors::{Fault, Service, VendorsHandle};
@@ -30,7 +30,7 @@ pub(super) struct Scenario<'a> {
     pub(super) campaigns: &'a [Value],
     pub(super) fault: Fault,
     pub(super) operator: Operator,
-    pub(super) api: &'a Api,
+    pub(super) line: &'a Remote,
     pub(super) vendors: &'a VendorsHandle,
     /// Cancelled when the workers are to begin.
     pub(super) begin: &'a CancellationToken,
@@ -86,10 +86,10 @@ impl Scenario<'_> {
         self.view.now("creating and starting campaigns");
         let mut ids = Vec::new();
         for campaign in self.campaigns {
-            ids.push(self.api.create_campaign(campaign).await?);
+            ids.push(self.line.create_campaign(campaign).await?);
         }
         for id in ids {
-            self.api.start_campaign(&id).await?;
+            self.line.start_campaign(&id, "the demo begins").await?;
         }
         self.vendors.set_fault(self.plan.fails, Some(self.fault));
         // Only now: no campaign can be started once the line stands (R20).
@@ -158,7 +158,7 @@ impl Scenario<'_> {
     async fn try_to_resume(&self, stopped: &Status) -> Result<String, Error> {
         self.view.now("trying to resume while the breaker is open");
         let version = stopped.queue.version;
-        let refusal = match self.api.resume("does it go on yet?", version).await {
+        let refusal = match self.line.resume("does it go on yet?", version).await {
             Ok(_) => return Ok("the resume was accepted".to_owned()),
             Err(client::Error::Problem(problem)) => {
                 self.view
@@ -192,7 +192,8 @@ impl Scenario<'_> {
     async fn reset(&self) -> Result<(), Error> {
         let fails = self.plan.fails;
         self.view.now("resetting the breaker");
-        let message = self.api.reset(fails.name(), "the vendor is well").await?;
+        let reason = "the vendor is well";
+        let message = self.line.reset(fails.name(), reason).await?.message;
         self.view.say(
             Tone::Plain,
             &format!("A person resets the breaker of {fails}, and is told:\n{message}"),
@@ -206,7 +207,7 @@ impl Scenario<'_> {
         self.view.now("looking whether anything resumes by itself");
         let calls = self.calls();
         self.pause(moment).await;
-        let status = self.api.status().await?;
+        let status = self.line.status().await?;
         let started = self.calls().saturating_sub(calls);
         let is_still = started == 0 && !status.is_active();
         self.view.say(
@@ -232,7 +233,7 @@ impl Scenario<'_> {
     async fn resume(&self, before: &Status) -> Result<(), Error> {
         self.view.now("resuming");
         let version = before.queue.version;
-        let resumed = self.api.resume("looks well", version).await?;
+        let resumed = self.line.resume("looks well", version).await?;
         self.view.say(
             Tone::Good,
             &format!(
@@ -274,7 +275,7 @@ impl Scenario<'_> {
 
     /// What to type, with `andon` or with `curl`.
     fn instructions(&self) -> String {
-        let (fails, url) = (self.plan.fails, self.api.url());
+        let (fails, url) = (self.plan.fails, self.line.url());
         let (andon, queue) = (program(), format!("{url}/api/v1/queue-management"));
         let server = if url == SERVER_DEFAULT {
             String::new()

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use andon::Timestamp;
 use tokio::sync::watch;
 
-use super::api::Api;
 use crate::cli::line_clock::LineClock;
 use crate::cli::look::{Look, Status};
+use crate::cli::remote::Remote;
 use crate::cli::view::View;
 use crate::client;
 
@@ -45,18 +45,18 @@ pub(super) enum Error {
 
 /// Looks until it is dropped or fails: it answers only with an error.
 pub(super) struct Watcher {
-    api: Api,
+    line: Remote,
     view: Arc<View>,
     looks: watch::Sender<Option<Look>>,
     noted: Arc<Mutex<Noted>>,
 }
 
 /// A watcher, and what it will have seen.
-pub(super) fn watch(api: Api, view: Arc<View>) -> (Watcher, Watch) {
+pub(super) fn watch(line: Remote, view: Arc<View>) -> (Watcher, Watch) {
     let (sender, looks) = watch::channel(None);
     let noted = Arc::new(Mutex::new(Noted::default()));
     let watcher = Watcher {
-        api,
+        line,
         view,
         looks: sender,
         noted: Arc::clone(&noted),
@@ -77,19 +77,19 @@ impl Watcher {
 
     async fn look(&self) -> Result<(), client::Error> {
         let asked = Instant::now();
-        let status = self.api.status().await?;
+        let status = self.line.status().await?;
         let answered = Instant::now();
-        let line = Timestamp::from_micros(status.timestamp.timestamp_micros());
+        let now = Timestamp::from_micros(status.timestamp.timestamp_micros());
         {
             let mut noted = lock(&self.noted);
-            noted.clock.read(asked, answered, line);
+            noted.clock.read(asked, answered, now);
             noted.looks = noted.looks.saturating_add(1);
             noted.contradiction = noted
                 .contradiction
                 .take()
                 .or_else(|| status.contradiction());
         }
-        let campaigns = self.api.campaigns().await?;
+        let campaigns = self.line.campaigns(&[]).await?;
         let look = Look { status, campaigns };
         self.view.show(&look);
         self.looks.send_replace(Some(look));

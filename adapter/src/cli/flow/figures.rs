@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::cli::line_clock::millis_between;
+
 /// How long something took, over all times it was done, in milliseconds. Percentiles are by nearest rank.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Latency {
@@ -93,17 +95,6 @@ fn width_ms(span_ms: f64) -> u32 {
     whole(span_ms / BUCKETS / 100.0)
         .saturating_add(1)
         .saturating_mul(100)
-}
-
-/// How many milliseconds lie between, to a microsecond; negative if the second is the earlier one.
-pub(super) fn millis_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
-    let micros = (to - from).num_microseconds().unwrap_or(i64::MAX);
-    exact(micros) / 1000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a run does not last 285 years")]
-fn exact(micros: i64) -> f64 {
-    micros as f64
 }
 
 #[expect(

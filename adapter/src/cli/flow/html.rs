@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chart::{Chart, Series, Shape};
-use super::figures::{Bucket, Latency, millis_between};
-use super::invariants::Check;
+use super::figures::{Bucket, Latency};
 use super::report::Report;
 use super::run::End;
 use super::stop::Stop;
 use super::text::{counts, latency, quickness};
 use super::watch::Sample;
+use crate::cli::invariants::Check;
+use crate::cli::line_clock::millis_between;
 use crate::cli::output;
 
 /// The whole page.

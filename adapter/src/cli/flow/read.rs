@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use andon::JobId;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::facts::{Call, Calls, Facts, Job, JobInFull};
+use super::facts::{Call, Calls, Facts};
 use super::line::Line;
 use super::plan::Plan;
 use super::run::{Played, ended};
 use super::watch::Watch;
-use crate::cli::look::Look;
+use crate::cli::look::{Job, JobInFull, Look};
 use crate::client;
 
 /// Why the record could not be read.
@@ -49,22 +49,20 @@ pub(super) async fn facts(
     played.phases.push(ended(&last));
     let mut jobs: Vec<Job> = Vec::new();
     for campaign in &last.campaigns {
-        jobs.extend(line.jobs(&campaign.id).await?);
+        jobs.extend(line.remote.jobs(&campaign.id).await?);
     }
     // Identifiers grow with time.
     jobs.sort_by_key(|job| job.id);
     let in_full = in_full(line, &jobs).await?;
     let since = first.status.timestamp;
-    let history = line
-        .history(&since.to_rfc3339_opts(SecondsFormat::Micros, true))
-        .await?;
+    let history = line.remote.history(STOPS_AND_RESUMES, since).await?;
     let calls = match vendors {
         Some(url) => Some(calls(url, watch, since).await?),
         None => None,
     };
     let (samples, looks, events) = watch.seen();
     Ok(Facts {
-        server: line.url().to_owned(),
+        server: line.remote.url().to_owned(),
         plan: plan.clone(),
         played,
         first,
@@ -83,7 +81,7 @@ pub(super) async fn facts(
 /// Jobs with their attempts: each is a request of its own, so there is a limit to how many are read.
 async fn in_full(line: &Line, jobs: &[Job]) -> client::Result<BTreeMap<JobId, JobInFull>> {
     stream::iter(jobs.iter().take(JOBS_IN_FULL_MAX))
-        .map(|job| async move { Ok((job.id, line.job(job.id).await?)) })
+        .map(|job| async move { Ok((job.id, line.remote.job(job.id).await?)) })
         .buffer_unordered(READ_AT_ONCE)
         .try_collect()
         .await
@@ -147,6 +145,9 @@ async fn calls(url: &Url, watch: &Watch, since: DateTime<Utc>) -> Result<Calls, 
     })
 }
 
+/// What stops a line, and what sets it going again.
+const STOPS_AND_RESUMES: &str = "breaker_opened,breaker_reopened,breaker_held,queue_paused,\
+campaign_paused,job_paused,queue_resumed";
 /// How many jobs are read with their attempts.
 const JOBS_IN_FULL_MAX: usize = 5000;
 const READ_AT_ONCE: usize = 8;

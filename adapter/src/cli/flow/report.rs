@@ -6,14 +6,15 @@ use andon::JobId;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::facts::{Attempt, Facts, Job};
-use super::figures::{Bucket, Latency, Span, millis_between, over_time};
-use super::invariants::Check;
+use super::facts::Facts;
+use super::figures::{Bucket, Latency, Span, over_time};
 use super::plan::Plan;
 use super::run::{End, Phase};
 use super::stop::{self, Stop};
 use super::watch::Sample;
-use crate::cli::look::Campaign;
+use crate::cli::invariants::Check;
+use crate::cli::line_clock::millis_between;
+use crate::cli::look::{Attempt, Campaign, Job};
 use crate::cli::output;
 
 /// What `andon flow --json` writes.
@@ -120,7 +121,7 @@ impl Report {
             began_at,
             ended_at,
             blocking: match facts.played.end {
-                End::NotReady => super::run::blocking(&facts.first.status),
+                End::NotReady => facts.first.status.blocking(),
                 _ => Vec::new(),
             },
             phases: facts.played.phases.clone(),

@@ -89,22 +89,6 @@ impl Phase {
     }
 }
 
-/// What keeps a run from beginning; empty if the queue is ACTIVE and every breaker closed. Whatever is not
-/// known counts against it (R30).
-pub(super) fn blocking(status: &Status) -> Vec<String> {
-    let mut blocking: Vec<String> = status
-        .not_closed()
-        .into_iter()
-        .map(|(service, state)| format!("circuit breaker {service} is {state}"))
-        .collect();
-    if !status.is_active() {
-        let why = status.queue.cause.as_ref();
-        let why = why.map_or(String::new(), |cause| format!(": {}", cause.words));
-        blocking.push(format!("the queue is {}{why}", status.queue.state));
-    }
-    blocking
-}
-
 /// Whether the line, or a campaign of the run, stands.
 fn is_stopped(look: &Look) -> bool {
     let is_paused = |status: &str| status == "PAUSED";
@@ -127,7 +111,7 @@ impl Run<'_> {
         };
         self.enter("pre-flight", &mut played);
         let first = self.watch.last();
-        if !blocking(&first.status).is_empty() {
+        if !first.status.blocking().is_empty() {
             return Ok(played);
         }
         self.warn_without_workers(&first.status);
@@ -183,7 +167,7 @@ impl Run<'_> {
                     Waited::InVain => {}
                 }
             }
-            let id = self.line.create_campaign(body).await?;
+            let id = self.line.remote.create_campaign(body).await?;
             played.created = played.created.saturating_add(1);
             match self.line.start_campaign(&id).await {
                 Ok(()) => played.started = played.started.saturating_add(1),

@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::facts::{Call, Facts};
-use super::figures::millis_between;
-use super::invariants::Check;
 use super::report::attempts;
 use super::run::End;
+use crate::cli::invariants::{self, Check};
+use crate::cli::line_clock::millis_between;
 use crate::cli::output;
 
 /// What stopped the line, and what it stopped.
@@ -165,23 +165,10 @@ fn first_error(facts: &Facts) -> Option<FirstError> {
     })
 }
 
-/// I16: a claim and a pause exclude each other by a lock, and both take the database's time under it, so no
-/// claim bears a later time than the pause until the resume.
+/// I16, for the jobs of the run.
 pub(super) fn no_claim_after_the_pause(facts: &Facts) -> Check {
-    let broken = paused_at(facts).and_then(|paused| {
-        let resumed = journalled(facts, RESUMED);
-        let is_between =
-            |at: &DateTime<Utc>| *at > paused && resumed.is_none_or(|resumed| *at < resumed);
-        let (job, attempt) =
-            attempts(facts).find(|(_, attempt)| is_between(&attempt.claimed_at))?;
-        let after = millis_between(paused, attempt.claimed_at);
-        Some(format!(
-            "job {} was claimed {after:.1} ms after the pause",
-            job.id
-        ))
-    });
-    let words = "No job was claimed after the queue was paused";
-    Check::new("I16, R21", words, broken)
+    let attempts = attempts(facts).map(|(job, attempt)| (job.id, attempt));
+    invariants::no_claim_after_the_pause(paused_at(facts), journalled(facts, RESUMED), attempts)
 }
 
 impl Call {

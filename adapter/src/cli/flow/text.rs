@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 use console::Style;
 
 use super::figures::Latency;
-use super::invariants::Check;
 use super::report::Report;
 use super::stop::{FirstError, Stop};
+use crate::cli::invariants::Check;
 
 /// The report as lines.
 pub(super) fn text(report: &Report) -> String {
@@ -48,7 +48,7 @@ pub(super) fn text(report: &Report) -> String {
         "Checked from outside, in {} looks",
         report.looks
     )));
-    lines.extend(report.checks.iter().map(checked));
+    lines.extend(report.checks.iter().map(Check::line));
     lines.join("\n")
 }
 
@@ -125,16 +125,6 @@ pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
         "none".to_owned()
     } else {
         text
-    }
-}
-
-fn checked(check: &Check) -> String {
-    match &check.broken {
-        None => format!("  {} {}", Style::new().green().apply_to("✓"), check.words),
-        Some(seen) => {
-            let words = format!("✗ {}: {seen}", check.words);
-            format!("  {}", Style::new().red().bold().apply_to(words))
-        }
     }
 }
 

@@ -10,8 +10,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::invariants::{Check, Invariants};
 use super::line::Line;
+use crate::cli::invariants::{Check, Invariants};
 use crate::cli::line_clock::LineClock;
 use crate::cli::look::{Campaign, Look};
 use crate::cli::view::View;
@@ -134,7 +134,7 @@ impl Watcher {
                 Err(error) => tracing::warn!(cause = ?error, "the line does not answer"),
             }
             if events.is_none() {
-                events = self.line.events().await.ok();
+                events = self.line.remote.events().await.ok();
             }
             self.wait(&mut events).await;
         }
@@ -163,7 +163,7 @@ impl Watcher {
 
     async fn look(&self) -> Result<(), client::Error> {
         let asked = Instant::now();
-        let status = self.line.status().await?;
+        let status = self.line.remote.status().await?;
         let answered = Instant::now();
         let line = Timestamp::from_micros(status.timestamp.timestamp_micros());
         let campaigns = self.line.campaigns().await?;

@@ -1,9 +1,12 @@
 //! What must never be seen, judged from outside: from answers of the API alone.
 
-use andon::Version;
+use andon::{JobId, Version};
+use chrono::{DateTime, Utc};
+use console::Style;
 use serde::Serialize;
 
-use crate::cli::look::{Campaign, Status};
+use super::line_clock::millis_between;
+use super::look::{Attempt, Campaign, Status};
 
 /// Something that must hold, and what was seen if it did not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,6 +26,17 @@ impl Check {
             rules,
             words,
             broken,
+        }
+    }
+
+    /// As a line of a report in a terminal.
+    pub(super) fn line(&self) -> String {
+        match &self.broken {
+            None => format!("  {} {}", Style::new().green().apply_to("✓"), self.words),
+            Some(seen) => {
+                let words = format!("✗ {}: {seen}", self.words);
+                format!("  {}", Style::new().red().bold().apply_to(words))
+            }
         }
     }
 }
@@ -123,6 +137,26 @@ impl Invariants {
             ),
         ]
     }
+}
+
+/// I16: a claim and a pause exclude each other by a lock, and both take the database's time under it, so no
+/// claim bears a later time than the pause until the resume.
+pub(super) fn no_claim_after_the_pause<'a>(
+    paused: Option<DateTime<Utc>>,
+    resumed: Option<DateTime<Utc>>,
+    mut attempts: impl Iterator<Item = (JobId, &'a Attempt)>,
+) -> Check {
+    let broken = paused.and_then(|paused| {
+        let is_between =
+            |at: &DateTime<Utc>| *at > paused && resumed.is_none_or(|resumed| *at < resumed);
+        let (job, attempt) = attempts.find(|(_, attempt)| is_between(&attempt.claimed_at))?;
+        let after = millis_between(paused, attempt.claimed_at);
+        Some(format!(
+            "job {job} was claimed {after:.1} ms after the pause"
+        ))
+    });
+    let words = "No job was claimed after the queue was paused";
+    Check::new("I16, R21", words, broken)
 }
 
 /// Why nothing may run, in words; none while queue and breakers let work go on.
