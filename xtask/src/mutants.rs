@@ -322,9 +322,10 @@ fn put(file: &Path, content: &[u8]) -> Result<(), Failure> {
 fn table(fates: &[Fate]) -> String {
     let mut table = String::from(
         "# Mutants\n\n\
-         Each line is the core with one rule broken on purpose, and what noticed it first: a property \
-         of a model, with the length of its shortest counter-example, or a test. Written by `cargo \
-         xtask mutants --write`, which takes about half an hour.\n\n\
+         Each line is the core with one rule broken on purpose, and what noticed it first: a property\n\
+         of a model, with the length of its shortest counter-example, or a test. A test has no such\n\
+         length, nor has a situation that a model no longer reaches. Written by\n\
+         `cargo xtask mutants --write`, which takes about half an hour.\n\n\
          | rules | broken on purpose | noticed by | steps |\n| --- | --- | --- | --- |\n",
     );
     for Fate { mutant, killed } in fates {
