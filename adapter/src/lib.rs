@@ -10,6 +10,7 @@ pub mod ops;
 pub mod server;
 pub mod sim;
 pub mod store;
+mod ui;
 pub mod wire;
 pub mod worker;
 

@@ -336,13 +336,21 @@ fn commanded(view: &CampaignView, outcome: &'static str, message: String) -> Cam
     }
 }
 
-async fn start_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<CampaignCommanded> {
+pub(crate) async fn start_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: CampaignId,
+) -> line::Result<CampaignCommanded> {
     let changed = campaigns::start(tx, by, id).await?;
     let message = format!("campaign {} started", changed.view.row.name);
     Ok(commanded(&changed.view, "started", message))
 }
 
-async fn pause_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<CampaignCommanded> {
+pub(crate) async fn pause_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: CampaignId,
+) -> line::Result<CampaignCommanded> {
     let changed = campaigns::pause(tx, by, id).await?;
     let name = &changed.view.row.name;
     let (outcome, message) = match changed.outcome {
@@ -358,7 +366,11 @@ async fn pause_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<Camp
     Ok(commanded(&changed.view, outcome, message))
 }
 
-async fn cancel_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<CampaignCommanded> {
+pub(crate) async fn cancel_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: CampaignId,
+) -> line::Result<CampaignCommanded> {
     let changed = campaigns::cancel(tx, by, id).await?;
     let name = &changed.view.row.name;
     let (outcome, message) = match changed.outcome {
@@ -374,7 +386,11 @@ async fn cancel_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<Cam
     Ok(commanded(&changed.view, outcome, message))
 }
 
-async fn close_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<CampaignCommanded> {
+pub(crate) async fn close_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: CampaignId,
+) -> line::Result<CampaignCommanded> {
     let changed = campaigns::close(tx, by, id).await?;
     let name = &changed.view.row.name;
     let (outcome, message) = match changed.outcome {
@@ -391,7 +407,11 @@ async fn close_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<Camp
     Ok(commanded(&changed.view, outcome, message))
 }
 
-async fn retry_failed_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Result<FailedRetried> {
+pub(crate) async fn retry_failed_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: CampaignId,
+) -> line::Result<FailedRetried> {
     let retried = jobs::retry_failed(tx, by, id).await?;
     let view = campaigns::view(tx, id).await?;
     Ok(FailedRetried {
@@ -401,7 +421,7 @@ async fn retry_failed_in(tx: &mut dyn Tx, by: &By, id: CampaignId) -> line::Resu
     })
 }
 
-async fn details_in(tx: &mut dyn Tx, id: CampaignId) -> line::Result<CampaignDetails> {
+pub(crate) async fn details_in(tx: &mut dyn Tx, id: CampaignId) -> line::Result<CampaignDetails> {
     let (view, errors) = campaigns::details(tx, id, LAST_ERRORS).await?;
     let now = view.gate.now(tx.clock().await?);
     Ok(CampaignDetails {

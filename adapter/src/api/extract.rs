@@ -51,11 +51,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// An idempotency key with what it was sent for (I14).
 #[derive(Debug, Clone)]
-pub(super) struct Idempotency {
+pub(crate) struct Idempotency {
     /// The key, with who sent it and to where.
-    pub(super) key: String,
+    pub(crate) key: String,
     /// A digest of the body.
-    pub(super) request: Fingerprint,
+    pub(crate) request: Fingerprint,
 }
 
 /// A command: who gives it and why, and its body. Bodies refuse unknown fields, and may be left out
@@ -67,8 +67,8 @@ pub struct Command<T> {
     pub body: T,
     /// The version that the caller saw: `If-Match` (R11).
     pub if_match: Option<Version>,
-    pub(super) success: StatusCode,
-    pub(super) idempotency: Option<Idempotency>,
+    pub(crate) success: StatusCode,
+    pub(crate) idempotency: Option<Idempotency>,
 }
 
 impl<T> Command<T> {
@@ -115,7 +115,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Command<T> {
 }
 
 /// A query string, strictly: unknown parameters and values of another shape are 422.
-pub(super) struct Query<T>(pub(super) T);
+pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Failure;
@@ -157,7 +157,7 @@ fn is_control(path: &str) -> bool {
         .any(|end| path.ends_with(end))
 }
 
-pub(super) fn invalid(path: &str, problem: impl Into<String>) -> Failure {
+pub(crate) fn invalid(path: &str, problem: impl Into<String>) -> Failure {
     let field = InvalidField {
         path: path.into(),
         problem: problem.into(),

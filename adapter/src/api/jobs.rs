@@ -87,7 +87,7 @@ fn commanded(view: &JobView, outcome: &'static str, message: String) -> JobComma
     }
 }
 
-async fn pause_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
+pub(crate) async fn pause_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
     let changed = jobs::pause(tx, by, id).await?;
     let (outcome, message) = match changed.outcome {
         Pausing::Paused => (
@@ -102,7 +102,7 @@ async fn pause_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobComman
     Ok(commanded(&changed.view, outcome, message))
 }
 
-async fn cancel_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
+pub(crate) async fn cancel_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
     let changed = jobs::cancel(tx, by, id).await?;
     let message = match changed.outcome {
         Some(stage) => {
@@ -113,7 +113,7 @@ async fn cancel_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobComma
     Ok(commanded(&changed.view, "cancelled", message))
 }
 
-async fn retry_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
+pub(crate) async fn retry_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Result<JobCommanded> {
     let changed = jobs::retry(tx, by, id).await?;
     let (outcome, what) = match changed.outcome {
         Retrying::Retried => ("retried", "the job is sent back"),
@@ -144,7 +144,11 @@ async fn postpone_in(tx: &mut dyn Tx, id: JobId, body: &PostponeJob) -> line::Re
     ))
 }
 
-async fn list_in(tx: &mut dyn Tx, query: &JobQuery, page: Page<JobId>) -> line::Result<Vec<Job>> {
+pub(crate) async fn list_in(
+    tx: &mut dyn Tx,
+    query: &JobQuery,
+    page: Page<JobId>,
+) -> line::Result<Vec<Job>> {
     let (_, views) = jobs::list(tx, query, page).await?;
     let leases: Vec<(JobId, Token)> = views
         .iter()
@@ -226,7 +230,7 @@ async fn list(
 }
 
 /// How many jobs match, where the counters know it without looking at jobs.
-async fn total_in(tx: &mut dyn Tx, query: &JobQuery) -> line::Result<Option<u64>> {
+pub(crate) async fn total_in(tx: &mut dyn Tx, query: &JobQuery) -> line::Result<Option<u64>> {
     if query.kind.is_some() {
         return Ok(None);
     }

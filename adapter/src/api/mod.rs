@@ -8,7 +8,7 @@ mod idempotency;
 pub mod jobs;
 mod metrics;
 mod openapi;
-mod paging;
+pub(crate) mod paging;
 pub mod problem;
 pub mod queue_management;
 pub mod shapes;
@@ -31,6 +31,7 @@ use self::extract::BODY_MAX;
 use self::problem::{Failure, PROBLEM_JSON};
 use crate::line::Line;
 use crate::ops::auth::Auth;
+use crate::ui;
 use crate::wire::Problem;
 
 /// For how long a request may take, streams and long polls apart.
@@ -76,7 +77,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     openapi::complete(routes().split_for_parts().1)
 }
 
-/// The whole API.
+/// The whole API, and the operator's screen beside it.
 pub fn router(app: App) -> Router {
     let (router, document) = routes().split_for_parts();
     router
@@ -89,6 +90,7 @@ pub fn router(app: App) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .merge(ui::router())
         .layer(from_fn_with_state(
             app.clone(),
             crate::ops::auth::authenticate,
@@ -96,6 +98,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(refuse_foreign_pages))
         .layer(from_fn(time_out))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(ui::as_pages))
         .layer(from_fn(finish))
         .with_state(app)
 }
@@ -151,7 +154,8 @@ async fn finish(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
+    let is_error = status.is_client_error() || status.is_server_error();
+    if is_error && !ui::is_page(&path) {
         response = with_request_id(response, &id).await;
     }
     if status.is_server_error() {

@@ -13,7 +13,7 @@ const PER_PAGE_MAX: u32 = 200;
 
 /// Which part of a list a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Paging {
+pub(crate) struct Paging {
     after: Option<u128>,
     offset: u64,
     per_page: u32,
@@ -28,7 +28,7 @@ fn invalid(path: &str, problem: impl Into<String>) -> Error {
 
 impl Paging {
     /// Reads a query.
-    pub(super) fn read(
+    pub(crate) fn read(
         page: Option<u32>,
         per_page: Option<u32>,
         after: Option<&str>,
@@ -53,7 +53,7 @@ impl Paging {
     }
 
     /// What the line is asked for: one more than the page has, to see whether it is the last.
-    pub(super) fn page<Id>(self, id: impl FnOnce(u128) -> Id) -> Page<Id> {
+    pub(crate) fn page<Id>(self, id: impl FnOnce(u128) -> Id) -> Page<Id> {
         Page {
             after: self.after.map(id),
             offset: self.offset,
@@ -62,7 +62,7 @@ impl Paging {
     }
 
     /// Cuts what the line gave to the page, and names the cursor of the next one, if there is one.
-    pub(super) fn cut<T>(
+    pub(crate) fn cut<T>(
         self,
         mut items: Vec<T>,
         id: impl FnOnce(&T) -> u128,
@@ -90,7 +90,7 @@ fn read_cursor(text: &str) -> Result<u128> {
 }
 
 /// Reads `RUNNING,PAUSED`: none for all.
-pub(super) fn read_statuses<S: Copy + Display>(text: Option<&str>, all: &[S]) -> Result<Vec<S>> {
+pub(crate) fn read_statuses<S: Copy + Display>(text: Option<&str>, all: &[S]) -> Result<Vec<S>> {
     let Some(text) = text else {
         return Ok(Vec::new());
     };
@@ -109,7 +109,7 @@ pub(super) fn read_statuses<S: Copy + Display>(text: Option<&str>, all: &[S]) ->
 }
 
 /// Reads a text that is searched for.
-pub(super) fn read_text(path: &str, text: Option<String>) -> Result<Option<String>> {
+pub(crate) fn read_text(path: &str, text: Option<String>) -> Result<Option<String>> {
     match text {
         Some(text) if text.chars().count() > 255 => {
             Err(invalid(path, "must have at most 255 characters"))

@@ -108,6 +108,7 @@ pub fn problem(error: &line::Error) -> Problem {
                 .collect();
             (422, code::INVALID, json!({"errors": errors}))
         }
+        line::Error::Changed(changes) => (412, "changed", json!({"changes": changes})),
         line::Error::Store(store::Error::Corrupt(corrupt)) => (
             503,
             "corrupt",

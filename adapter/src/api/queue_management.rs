@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    Actor, AnyBreaker, AnyQueue, CallOutcome, CampaignId, CampaignStatus, CauseChain, CircuitState,
-    ErrorText, JobId, JobStatus, Pausing, QueueState, Reason, Resume, ServiceName, Timestamp,
-    Verdict, Version,
+    Actor, AnyBreaker, AnyQueue, By, CallOutcome, CampaignId, CampaignStatus, CauseChain,
+    CircuitState, ErrorText, JobId, JobStatus, Pausing, QueueState, Reason, Refusal, Resume,
+    ServiceName, Timestamp, Verdict, Version,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -27,8 +27,8 @@ use super::views::{Campaign, Job};
 use crate::line::campaigns::{self, CampaignQuery};
 use crate::line::jobs::{self, JobQuery};
 use crate::line::queue::{self, ResumeOrder, Snapshot, pausing_services};
-use crate::line::{self, breakers};
-use crate::store::{JournalFilter, JournalOrder, JournalRow, Page};
+use crate::line::{self, InvalidField, breakers};
+use crate::store::{JournalFilter, JournalOrder, JournalRow, Page, Tx};
 use crate::wire::{Envelope, time as times};
 
 /// How many campaigns of each status a status page lists.
@@ -336,33 +336,39 @@ pub struct PreviewView {
     pub timestamp: DateTime<Utc>,
 }
 
+impl From<&queue::Preview> for PreviewView {
+    fn from(preview: &queue::Preview) -> Self {
+        Self {
+            can_resume: preview.blockers.is_empty(),
+            blockers: shapes::blockers(&preview.blockers),
+            campaigns_to_resume: preview
+                .campaigns
+                .iter()
+                .map(|resuming| PreviewCampaign {
+                    id: resuming.campaign.facts.id().to_string(),
+                    name: resuming.campaign.name.clone(),
+                    causes: shapes::chain(&resuming.causes),
+                    jobs: resuming.jobs,
+                })
+                .collect(),
+            campaigns_total: preview.campaigns_total,
+            jobs_to_resume: preview.jobs_total,
+            in_flight: preview.in_flight,
+            oldest_pending_at: preview.oldest_pending.map(time),
+            version: preview.gate.version().get(),
+            epoch: preview.gate.epoch().get(),
+            timestamp: time(preview.now),
+        }
+    }
+}
+
 /// What a resume would do now. It changes nothing.
 #[utoipa::path(get, path = "/resume-preview", tag = "queue management",
     responses((status = 200, body = Envelope<PreviewView>)))]
 async fn resume_preview(State(app): State<App>) -> Result<Response, Failure> {
     let preview = app.line.query(|tx| Box::pin(queue::preview(tx))).await?;
-    let view = PreviewView {
-        can_resume: preview.blockers.is_empty(),
-        blockers: shapes::blockers(&preview.blockers),
-        campaigns_to_resume: preview
-            .campaigns
-            .iter()
-            .map(|resuming| PreviewCampaign {
-                id: resuming.campaign.facts.id().to_string(),
-                name: resuming.campaign.name.clone(),
-                causes: shapes::chain(&resuming.causes),
-                jobs: resuming.jobs,
-            })
-            .collect(),
-        campaigns_total: preview.campaigns_total,
-        jobs_to_resume: preview.jobs_total,
-        in_flight: preview.in_flight,
-        oldest_pending_at: preview.oldest_pending.map(time),
-        version: preview.gate.version().get(),
-        epoch: preview.gate.epoch().get(),
-        timestamp: time(preview.now),
-    };
-    Ok((etag(preview.gate.version()), done(view)).into_response())
+    let tag = etag(preview.gate.version());
+    Ok((tag, done(PreviewView::from(&preview))).into_response())
 }
 
 /// The body of a resume.
@@ -430,38 +436,46 @@ async fn run_resume<T: Send + Sync + 'static>(
             "send `If-Match` with the version that you saw: strict_operators is on",
         ));
     }
-    if order.keep.len() > KEEP_MAX {
-        return Err(invalid("keep", "must have at most 1000 campaigns"));
-    }
     app.command_recorded(command, move |tx, command| {
         let order = order.clone();
-        Box::pin(async move {
-            Ok(queue::resume(tx, &command.by, &order)
-                .await?
-                .map(|resumed| {
-                    let message = match resumed.resume {
-                        Resume::Resumed => format!(
-                            "Queue resumed: {} campaigns and {} jobs go on",
-                            resumed.campaigns_resumed, resumed.jobs_resumed
-                        ),
-                        Resume::NothingToResume => {
-                            "The queue was active and nothing was paused: nothing changed".into()
-                        }
-                    };
-                    ResumedView {
-                        queue_resumed: resumed.resume == Resume::Resumed,
-                        campaigns_eligible: resumed.campaigns_eligible,
-                        campaigns_resumed: resumed.campaigns_resumed,
-                        jobs_resumed: resumed.jobs_resumed,
-                        prerequisites_met: "All circuit breakers are closed",
-                        epoch: resumed.gate.epoch().get(),
-                        version: resumed.gate.version().get(),
-                        message,
-                    }
-                }))
-        })
+        Box::pin(async move { resume_in(tx, &command.by, &order).await })
     })
     .await
+}
+
+/// Resumes the queue (R7–R11), and says what it did. A refusal is the inner result (R31).
+pub(crate) async fn resume_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    order: &ResumeOrder,
+) -> line::Result<Result<ResumedView, Refusal>> {
+    if order.keep.len() > KEEP_MAX {
+        return Err(line::Error::Invalid(vec![InvalidField {
+            path: "keep".into(),
+            problem: "must have at most 1000 campaigns".into(),
+        }]));
+    }
+    Ok(queue::resume(tx, by, order).await?.map(|resumed| {
+        let message = match resumed.resume {
+            Resume::Resumed => format!(
+                "Queue resumed: {} campaigns and {} jobs go on",
+                resumed.campaigns_resumed, resumed.jobs_resumed
+            ),
+            Resume::NothingToResume => {
+                "The queue was active and nothing was paused: nothing changed".into()
+            }
+        };
+        ResumedView {
+            queue_resumed: resumed.resume == Resume::Resumed,
+            campaigns_eligible: resumed.campaigns_eligible,
+            campaigns_resumed: resumed.campaigns_resumed,
+            jobs_resumed: resumed.jobs_resumed,
+            prerequisites_met: "All circuit breakers are closed",
+            epoch: resumed.gate.epoch().get(),
+            version: resumed.gate.version().get(),
+            message,
+        }
+    }))
 }
 
 /// *Resume queue*: the one way back (R7–R11). Refused while any breaker is not closed.
@@ -520,25 +534,28 @@ async fn pause_queue(
     command: Command<ControlBody>,
 ) -> Answered<PausedView> {
     app.command(command, |tx, command| {
-        Box::pin(async move {
-            let paused = queue::pause(tx, &command.by).await?;
-            let already_paused = paused.pausing == Pausing::AlreadyPaused;
-            let message = if already_paused {
-                "The queue was already paused; this pause is recorded beside the first"
-            } else {
-                "Queue paused: every campaign and every job with it. Only resume queue resumes"
-            };
-            Ok(PausedView {
-                queue_paused: true,
-                already_paused,
-                service: None,
-                version: paused.gate.version().get(),
-                epoch: paused.gate.epoch().get(),
-                message: message.into(),
-            })
-        })
+        Box::pin(async move { pause_queue_in(tx, &command.by).await })
     })
     .await
+}
+
+/// Pauses the queue by hand (R5), and says what it did.
+pub(crate) async fn pause_queue_in(tx: &mut dyn Tx, by: &By) -> line::Result<PausedView> {
+    let paused = queue::pause(tx, by).await?;
+    let already_paused = paused.pausing == Pausing::AlreadyPaused;
+    let message = if already_paused {
+        "The queue was already paused; this pause is recorded beside the first"
+    } else {
+        "Queue paused: every campaign and every job with it. Only resume queue resumes"
+    };
+    Ok(PausedView {
+        queue_paused: true,
+        already_paused,
+        service: None,
+        version: paused.gate.version().get(),
+        epoch: paused.gate.epoch().get(),
+        message: message.into(),
+    })
 }
 
 /// The body of `POST /pause-service`.
@@ -561,26 +578,32 @@ async fn pause_service(
     command: Command<PauseServiceBody>,
 ) -> Answered<PausedView> {
     app.command(command, |tx, command| {
-        Box::pin(async move {
-            let service = &command.body.service;
-            let opened = breakers::open(tx, &command.by, service).await?;
-            let already_paused = opened.pausing == Pausing::AlreadyPaused;
-            let message = if already_paused {
-                format!("Circuit breaker {service} was not closed; it is held open from now on")
-            } else {
-                format!("Circuit breaker {service} opened by hand: the queue is paused")
-            };
-            Ok(PausedView {
-                queue_paused: true,
-                already_paused,
-                service: Some(service.to_string()),
-                version: opened.gate.version().get(),
-                epoch: opened.gate.epoch().get(),
-                message,
-            })
-        })
+        Box::pin(async move { pause_service_in(tx, &command.by, &command.body.service).await })
     })
     .await
+}
+
+/// Opens a breaker by hand (R5, R2), and says what it did.
+pub(crate) async fn pause_service_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    service: &ServiceName,
+) -> line::Result<PausedView> {
+    let opened = breakers::open(tx, by, service).await?;
+    let already_paused = opened.pausing == Pausing::AlreadyPaused;
+    let message = if already_paused {
+        format!("Circuit breaker {service} was not closed; it is held open from now on")
+    } else {
+        format!("Circuit breaker {service} opened by hand: the queue is paused")
+    };
+    Ok(PausedView {
+        queue_paused: true,
+        already_paused,
+        service: Some(service.to_string()),
+        version: opened.gate.version().get(),
+        epoch: opened.gate.epoch().get(),
+        message,
+    })
 }
 
 /// Every breaker.
@@ -685,23 +708,29 @@ async fn reset(
 ) -> Answered<ResetView> {
     app.command_recorded(command, move |tx, command| {
         let service = service.clone();
-        Box::pin(async move {
-            Ok(breakers::reset(tx, &command.by, &service)
-                .await?
-                .map(|(reset, gate)| ResetView {
-                    service: service.to_string(),
-                    circuit_state: CircuitState::Closed.as_str(),
-                    was: reset.was.as_str(),
-                    was_already_closed: reset.was == CircuitState::Closed,
-                    queue_paused: reset.queue == QueueState::Paused,
-                    blockers: shapes::blockers(&reset.still_blocking),
-                    version: gate.version().get(),
-                    epoch: gate.epoch().get(),
-                    message: reset_message(&service, &reset),
-                }))
-        })
+        Box::pin(async move { reset_in(tx, &command.by, &service).await })
     })
     .await
+}
+
+/// Resets one breaker (R12), and says that nothing was resumed. A refusal is the inner result (R31).
+pub(crate) async fn reset_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    service: &ServiceName,
+) -> line::Result<Result<ResetView, Refusal>> {
+    let reset = breakers::reset(tx, by, service).await?;
+    Ok(reset.map(|(reset, gate)| ResetView {
+        service: service.to_string(),
+        circuit_state: CircuitState::Closed.as_str(),
+        was: reset.was.as_str(),
+        was_already_closed: reset.was == CircuitState::Closed,
+        queue_paused: reset.queue == QueueState::Paused,
+        blockers: shapes::blockers(&reset.still_blocking),
+        version: gate.version().get(),
+        epoch: gate.epoch().get(),
+        message: reset_message(service, &reset),
+    }))
 }
 
 fn reset_message(service: &ServiceName, reset: &andon::Reset) -> String {
@@ -1087,7 +1116,7 @@ pub struct HistoryItem {
     pub event: andon::Event,
 }
 
-pub(super) fn history_item(row: &JournalRow) -> HistoryItem {
+pub(crate) fn history_item(row: &JournalRow) -> HistoryItem {
     let entry = &row.entry;
     HistoryItem {
         seq: row.seq,

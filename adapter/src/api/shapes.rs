@@ -15,7 +15,7 @@ pub fn time(at: Timestamp) -> DateTime<Utc> {
 }
 
 /// A time as answers show it, as text.
-pub(super) fn words(at: Timestamp) -> String {
+pub(crate) fn words(at: Timestamp) -> String {
     time(at).to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 

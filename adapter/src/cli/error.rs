@@ -171,6 +171,7 @@ impl Failure {
     fn of_line(error: line::Error, text: String) -> Self {
         match error {
             line::Error::Refused(_) => Self::new(Exit::Refused, text),
+            line::Error::Changed(_) => Self::new(Exit::Stale, text),
             line::Error::NotFound { .. } | line::Error::Invalid(_) => Self::usage(text),
             line::Error::Store(error) => Self::of_store(&error, text),
         }

@@ -41,6 +41,9 @@ pub enum Error {
     /// The request is well-formed but invalid; nothing was changed.
     #[error("{}", .0.iter().map(|i| format!("{}: {}", i.path, i.problem)).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<InvalidField>),
+    /// The caller had not seen these changes, in words; nothing was changed.
+    #[error("the line has changed since this was looked at: look again")]
+    Changed(Vec<String>),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -19,6 +19,11 @@ use crate::api::App;
 use crate::api::extract::Caller;
 use crate::api::problem::Failure;
 use crate::ops::config::{Role, Token};
+use crate::ui;
+
+/// The cookie of a person's session in a browser: the token itself, so that any server knows it and
+/// none has to remember it. Taking the token out of the configuration ends it.
+pub(crate) const SESSION_COOKIE: &str = "andon_session";
 
 /// Who may use the API.
 #[derive(Debug, Clone)]
@@ -30,8 +35,13 @@ impl Auth {
         Self(Arc::new(tokens))
     }
 
+    /// Whether anybody has to say who they are.
+    pub(crate) fn asks(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// The token that a request carries. Every token is compared, each in constant time.
-    fn find(&self, bearer: &str) -> Option<&Token> {
+    pub(crate) fn find(&self, bearer: &str) -> Option<&Token> {
         let sent: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
         let mut found = None;
         for token in self.0.iter() {
@@ -65,10 +75,10 @@ pub enum Needs {
 
 /// What a route needs: the one table of routes and roles.
 pub fn needs(method: &Method, path: &str) -> Needs {
-    if ["/health/", "/api/docs", "/api/openapi.json"]
+    let is_open = ["/health/", "/api/docs", "/api/openapi.json", "/assets/"]
         .iter()
-        .any(|open| path.starts_with(open))
-    {
+        .any(|open| path.starts_with(open));
+    if is_open || ["/login", "/logout"].contains(&path) {
         return Needs::Nothing;
     }
     if path.starts_with("/api/v1/worker/") {
@@ -99,6 +109,24 @@ pub fn may(role: Role, needs: Needs) -> bool {
         Needs::Automate => matches!(role, Role::Automation | Role::Operator | Role::Admin),
         Needs::Operate => matches!(role, Role::Operator | Role::Admin),
     }
+}
+
+/// What a role lacks for a POST to this path, in words; none if nothing is lacking. For people who are
+/// shown what they could do: what may be done is decided when it is asked for (R36).
+pub(crate) fn lacking(role: Role, path: &str) -> Option<&'static str> {
+    let needs = needs(&Method::POST, path);
+    let may = match needs {
+        Needs::Restart => may(role, Needs::Operate),
+        needs => may(role, needs),
+    };
+    if may {
+        return None;
+    }
+    Some(match needs {
+        Needs::Stop => "needs the role worker, automation or operator",
+        Needs::Automate => "needs the role automation or operator",
+        _ => "needs the role operator",
+    })
 }
 
 /// The actor that a credential stands for. A viewer that tries to reset or resume is judged like an
@@ -142,48 +170,114 @@ fn unauthorized(detail: &str) -> Response {
     response
 }
 
-/// Lets a request through with its [`Caller`], or answers 401 or 403.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+}
+
+/// The token in the session's cookie.
+fn session(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, _)| *name == SESSION_COOKIE)
+        .map(|(_, token)| token)
+}
+
+/// Whether a browser says that a page of this very server sends the request. Silence is no yes: a
+/// cookie is sent along whoever asks.
+fn is_of_own_page(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match (text("sec-fetch-site"), text("origin"), text("host")) {
+        (Some(site), _, _) => site == "same-origin",
+        (None, Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, origin)| origin == host),
+        (None, _, _) => false,
+    }
+}
+
+/// The token that a request carries: in its header, or from a browser in its cookie. The cookie is good
+/// for pages, and for reading the API.
+fn sent(request: &Request) -> Result<Option<&str>, Failure> {
+    let headers = request.headers();
+    if let Some(token) = bearer(headers) {
+        return Ok(Some(token));
+    }
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_safe && !ui::is_page(request.uri().path()) {
+        return Ok(None);
+    }
+    let token = session(headers);
+    if token.is_some() && !is_safe && !is_of_own_page(headers) {
+        let detail = "a page of another origin may not change the line";
+        return Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            detail,
+        ));
+    }
+    Ok(token)
+}
+
+/// Who sends a request, and in which role; or its refusal.
+fn identify(auth: &Auth, request: &Request, needs: Needs) -> Result<(Actor, Role), Response> {
+    if !auth.asks() {
+        if !is_for_loopback(request.headers()) {
+            // A name that a foreign page has made to point here (DNS rebinding).
+            let detail = "without tokens the server answers to localhost only: use \
+                          http://127.0.0.1 or http://localhost";
+            let failure = Failure::new(StatusCode::FORBIDDEN, "foreign_host", detail);
+            return Err(failure.into_response());
+        }
+        let local = match ActorName::new("local") {
+            Ok(name) => Actor::Operator(name),
+            Err(_) => Actor::System,
+        };
+        return Ok((local, Role::Operator));
+    }
+    let sent = sent(request).map_err(IntoResponse::into_response)?;
+    let Some(token) = sent.and_then(|sent| auth.find(sent)) else {
+        if ui::is_page(request.uri().path()) {
+            return Err(ui::session::ask(request));
+        }
+        return Err(unauthorized(match sent {
+            Some(_) => "this token is not known",
+            None => "send a token: `Authorization: Bearer …`",
+        }));
+    };
+    if !may(token.role, needs) {
+        let detail = format!(
+            "the role {:?} may not do this: it needs another token",
+            token.role
+        );
+        let failure = Failure::new(StatusCode::FORBIDDEN, "forbidden", detail);
+        return Err(failure.into_response());
+    }
+    Ok((actor(token.role, token.name.clone()), token.role))
+}
+
+/// Lets a request through with its [`Caller`] and its [`Role`], or answers 401 or 403.
 pub async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let needs = needs(request.method(), request.uri().path());
     if needs == Needs::Nothing {
         return next.run(request).await;
     }
-    let caller = if app.auth.0.is_empty() {
-        if !is_for_loopback(request.headers()) {
-            // A name that a foreign page has made to point here (DNS rebinding).
-            let detail = "without tokens the server answers to localhost only: use \
-                          http://127.0.0.1 or http://localhost";
-            return Failure::new(StatusCode::FORBIDDEN, "foreign_host", detail).into_response();
+    match identify(&app.auth, &request, needs) {
+        Ok((actor, role)) => {
+            request.extensions_mut().insert(Caller(actor));
+            request.extensions_mut().insert(role);
+            next.run(request).await
         }
-        match ActorName::new("local") {
-            Ok(name) => Actor::Operator(name),
-            Err(_) => Actor::System,
-        }
-    } else {
-        let sent = request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token);
-        let Some(sent) = sent else {
-            return unauthorized("send a token: `Authorization: Bearer …`");
-        };
-        let Some(token) = app.auth.find(sent.trim()) else {
-            return unauthorized("this token is not known");
-        };
-        if !may(token.role, needs) {
-            let detail = format!(
-                "the role {:?} may not do this: it needs another token",
-                token.role
-            );
-            return Failure::new(StatusCode::FORBIDDEN, "forbidden", detail).into_response();
-        }
-        actor(token.role, token.name.clone())
-    };
-    request.extensions_mut().insert(Caller(caller));
-    next.run(request).await
+        Err(response) => response,
+    }
 }
 
 #[cfg(test)]

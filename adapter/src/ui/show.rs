@@ -1,0 +1,317 @@
+//! How pages show times, states, causes and counts.
+
+use std::fmt;
+
+use andon::{CampaignStatus, CircuitState, Gate, JobStatus, QueueState};
+use askama::Template;
+use askama::filters::HtmlSafe;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::api::shapes::{Cause, Causes};
+
+/// An instant: UTC as it stands, in the reader's zone once the script has run.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"<time datetime="{{ machine }}" data-local="{{ form }}">{{ words }}</time>"#,
+    ext = "html"
+)]
+pub(super) struct Time {
+    machine: String,
+    form: &'static str,
+    words: String,
+}
+
+impl HtmlSafe for Time {}
+
+impl Time {
+    /// Day and time of day.
+    pub(super) fn of(at: DateTime<Utc>) -> Self {
+        Self {
+            machine: at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            form: "full",
+            words: at.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        }
+    }
+
+    /// The time of day alone, as cause chains have it.
+    fn of_day(at: DateTime<Utc>) -> Self {
+        Self {
+            form: "clock",
+            words: at.format("%H:%M:%S UTC").to_string(),
+            ..Self::of(at)
+        }
+    }
+
+    /// How long ago, beside a time that is shown: the script fills it in and keeps it right.
+    pub(super) fn ago(at: DateTime<Utc>) -> Self {
+        Self {
+            form: "ago",
+            words: String::new(),
+            ..Self::of(at)
+        }
+    }
+}
+
+/// A time, and how long ago that was.
+pub(super) fn with_ago(at: DateTime<Utc>) -> (Time, Time) {
+    (Time::of(at), Time::ago(at))
+}
+
+/// What a state means to a person who looks: its colour, never without icon and word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    /// Goes on.
+    Good,
+    /// Waits for a person.
+    Wait,
+    /// Has failed, or stops the line.
+    Bad,
+    /// Neither.
+    Quiet,
+}
+
+impl fmt::Display for Tone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Good => "good",
+            Self::Wait => "wait",
+            Self::Bad => "bad",
+            Self::Quiet => "quiet",
+        })
+    }
+}
+
+impl HtmlSafe for Tone {}
+
+/// A state as an icon and a word.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"<span class="chip {{ tone }}"><span aria-hidden="true">{{ icon }}</span> {{ word }}</span>"#,
+    ext = "html"
+)]
+pub(super) struct Chip {
+    tone: Tone,
+    icon: &'static str,
+    word: String,
+}
+
+impl HtmlSafe for Chip {}
+
+impl Chip {
+    /// A breaker's state.
+    pub(super) fn breaker(state: CircuitState) -> Self {
+        let (tone, icon, word) = match state {
+            CircuitState::Closed => (Tone::Good, "●", "closed"),
+            CircuitState::Open => (Tone::Bad, "✕", "open"),
+            CircuitState::HalfOpen => (Tone::Wait, "◐", "half-open"),
+        };
+        Self {
+            tone,
+            icon,
+            word: word.into(),
+        }
+    }
+
+    /// A campaign's status.
+    pub(super) fn campaign(status: CampaignStatus) -> Self {
+        let (tone, icon) = match status {
+            CampaignStatus::Created => (Tone::Quiet, "○"),
+            CampaignStatus::Running => (Tone::Good, "●"),
+            CampaignStatus::Paused => (Tone::Wait, "⏸"),
+            CampaignStatus::Completed => (Tone::Good, "✓"),
+            CampaignStatus::Failed => (Tone::Bad, "✕"),
+            CampaignStatus::Cancelled => (Tone::Quiet, "⊘"),
+        };
+        Self {
+            tone,
+            icon,
+            word: status.to_string(),
+        }
+    }
+
+    /// A job's status.
+    pub(super) fn job(status: JobStatus) -> Self {
+        let (tone, icon) = match status {
+            JobStatus::Pending => (Tone::Quiet, "○"),
+            JobStatus::Processing => (Tone::Good, "●"),
+            JobStatus::Paused => (Tone::Wait, "⏸"),
+            JobStatus::Completed => (Tone::Good, "✓"),
+            JobStatus::Failed => (Tone::Bad, "✕"),
+            JobStatus::Cancelled => (Tone::Quiet, "⊘"),
+        };
+        Self {
+            tone,
+            icon,
+            word: status.to_string(),
+        }
+    }
+}
+
+/// The line's state, as banner, title and icon show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineState {
+    /// Work goes on.
+    Running,
+    /// Stopped, and a breaker blocks the resume.
+    Paused,
+    /// Stopped, and nothing blocks the resume.
+    Ready,
+    /// It could not be read: counts as stopped (R30).
+    Unknown,
+}
+
+impl LineState {
+    /// Of a gate that could be read.
+    pub(super) fn of(gate: &Gate) -> Self {
+        match gate.queue().state() {
+            QueueState::Active => Self::Running,
+            QueueState::Paused if gate.blockers().is_empty() => Self::Ready,
+            QueueState::Paused => Self::Paused,
+        }
+    }
+
+    /// In a word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Paused => "PAUSED",
+            Self::Ready => "PAUSED – READY TO RESUME",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    /// In a word short enough for a tab.
+    pub(super) fn short(self) -> &'static str {
+        match self {
+            Self::Ready => "READY",
+            other => other.word(),
+        }
+    }
+
+    /// As a sign.
+    pub(super) fn icon(self) -> &'static str {
+        match self {
+            Self::Running => "●",
+            Self::Paused => "⏸",
+            Self::Ready => "✋",
+            Self::Unknown => "?",
+        }
+    }
+
+    /// The name of its style and of its icon's file.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Ready => "ready",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A sentence with a time in it: the core's words, the time apart, so that it can be shown in the
+/// reader's zone.
+#[derive(Debug, Clone, Template)]
+#[template(source = "{{ before }}{{ at }}{{ after }}", ext = "html")]
+pub(super) struct Sentence {
+    before: String,
+    at: Time,
+    after: String,
+}
+
+impl HtmlSafe for Sentence {}
+
+impl Sentence {
+    /// One fact of a cause chain.
+    pub(super) fn cause(cause: &Cause) -> Self {
+        let clock = cause.since.format("%H:%M:%S").to_string();
+        let (before, after) = cause.words.split_once(&clock).unwrap_or((&cause.words, ""));
+        Self {
+            before: before.to_owned(),
+            at: Time::of_day(cause.since),
+            after: after.to_owned(),
+        }
+    }
+
+    /// Every fact of a chain, from the nearest to the farthest.
+    pub(super) fn causes(causes: &[Cause]) -> Vec<Self> {
+        causes.iter().map(Self::cause).collect()
+    }
+}
+
+/// A cause chain as pages show it (D3).
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"<ol class="chain">{% for cause in causes %}<li>{{ cause }}</li>{% endfor %}{% if let Some(words) = waiting %}<li class="waiting">{{ words }}</li>{% endif %}</ol>"#,
+    ext = "html"
+)]
+pub(super) struct Chain {
+    /// From the nearest to the farthest.
+    causes: Vec<Sentence>,
+    /// What is waited for, if only a resume is.
+    waiting: Option<String>,
+}
+
+impl HtmlSafe for Chain {}
+
+impl Chain {
+    /// See [`Chain`].
+    pub(super) fn of(causes: &Causes) -> Self {
+        let last = causes.words.rsplit(" ← ").next().map(str::to_owned);
+        Self {
+            causes: Sentence::causes(&causes.causes),
+            waiting: last.filter(|_| causes.waiting_for_resume),
+        }
+    }
+}
+
+/// A count with its noun: `1 job`, `1,204 jobs`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(count), if count == 1 { one } else { many })
+}
+
+/// A number in groups of three.
+pub(super) fn number(count: u64) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A text as one part of a path.
+pub(super) fn in_path(text: &str) -> String {
+    askama::filters::urlencode_strict(text)
+        .map_or_else(|never| match never {}, |text| text.to_string())
+}
+
+/// The start of an identifier's end, which differs most: enough to tell two apart in a list.
+pub(super) fn short_id(id: &str) -> String {
+    let tail = id.len().saturating_sub(8);
+    format!("…{}", id.get(tail..).unwrap_or(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_paths_are_encoded() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(999), "999");
+        assert_eq!(number(1_000), "1,000");
+        assert_eq!(number(12_345_678), "12,345,678");
+        assert_eq!(counted(1, "job", "jobs"), "1 job");
+        assert_eq!(in_path("a/b <c>"), "a%2Fb%20%3Cc%3E");
+    }
+
+    #[test]
+    fn a_state_is_never_colour_alone() {
+        let chip = Chip::campaign(CampaignStatus::Paused).to_string();
+        assert!(chip.contains("⏸") && chip.contains("PAUSED"), "{chip}");
+    }
+}
