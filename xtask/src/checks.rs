@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::{Failure, postgres, trace};
+use crate::{Failure, browser, postgres, trace};
 
 /// One step of `cargo xtask ci`, named as the command that runs it alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,17 +85,11 @@ pub(crate) fn all(steps: &[Step]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs every test of the workspace against a PostgreSQL, or those that `extra` selects.
+/// Runs every test of the workspace against a PostgreSQL, the browser's last; or those of cargo's that
+/// `extra` selects.
 pub(crate) fn test(extra: &[String]) -> Result<(), Failure> {
     // Kept to the end of this function: dropping it stops the server and deletes its data.
-    let (_server, url) = match std::env::var("DATABASE_URL") {
-        Ok(url) if !url.is_empty() => (None, url),
-        _ => {
-            let server = postgres::Server::start()?;
-            let url = server.url().to_owned();
-            (Some(server), url)
-        }
-    };
+    let (_server, url) = postgres::for_tests()?;
     let runner = if has_subcommand("nextest") {
         Runner::Nextest
     } else {
@@ -105,6 +99,9 @@ pub(crate) fn test(extra: &[String]) -> Result<(), Failure> {
         let mut command = cargo(arguments);
         command.env("DATABASE_URL", &url);
         run(command)?;
+    }
+    if extra.is_empty() {
+        browser::Suite::whole().run_against(&url)?;
     }
     Ok(())
 }
@@ -180,7 +177,7 @@ fn has_subcommand(name: &str) -> bool {
 }
 
 /// A `cargo` command in the workspace's root.
-fn cargo<'a>(arguments: impl IntoIterator<Item = impl Into<String> + 'a>) -> Command {
+pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = impl Into<String> + 'a>) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .args(arguments.into_iter().map(Into::into))

@@ -1,18 +1,20 @@
 //! andon's development commands, called as `cargo xtask …`.
 //!
 //! This file reads the command line; `checks` holds what CI runs, `trace` the table of what carries
-//! each rule, and `postgres` the throw-away server that the tests use. There are no dependencies, so
-//! that a fresh clone starts at once.
+//! each rule, `postgres` the throw-away server that the tests use, and `browser` the tests of the
+//! screen. There are no dependencies, so that a fresh clone starts at once.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command-line tool talks on its standard streams"
 )]
 
+mod browser;
 mod checks;
 mod fuzz;
 mod mutants;
 mod postgres;
+mod programs;
 mod trace;
 
 use std::fmt;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         }
         Task::Test { extra } => checks::test(&extra),
         Task::Postgres => postgres::serve(),
+        Task::Browser(suite) => suite.run(),
         Task::Ci { steps } => checks::all(steps),
         Task::Step(step) => step.run(),
         Task::WriteTrace => trace::write(),
@@ -60,6 +63,7 @@ enum Task {
         extra: Vec<String>,
     },
     Postgres,
+    Browser(browser::Suite),
     Ci {
         steps: &'static [Step],
     },
@@ -120,6 +124,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
                 writing: mutants::Writing::Shown,
             })
         }
+        ("browser", arguments) => browser::parse(arguments).map(Task::Browser),
         ("fuzz", arguments) => fuzz::parse(arguments).map(Task::Fuzz),
         (name, rest) => match (Step::named(name), rest) {
             (Some(step), []) => Ok(Task::Step(step)),
@@ -135,7 +140,8 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 5] = ["ci", "postgres", "advisories", "fuzz", "mutants"];
+const COMMANDS_OF_THEIR_OWN: [&str; 6] =
+    ["ci", "postgres", "browser", "advisories", "fuzz", "mutants"];
 
 /// As clap and most tools have it: 2 is a command line that was not understood.
 const EXIT_USAGE: u8 = 2;
@@ -143,9 +149,15 @@ const EXIT_USAGE: u8 = 2;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [-- ARGS]       do all set-up, then run every test of the workspace, doc tests included;
-                       ARGS go to `cargo nextest run`, or `cargo test` where nextest is missing,
-                       and select tests (then doc tests run only under `cargo test`)
+  test [-- ARGS]       do all set-up, then run every test of the workspace, doc tests and those in
+                       a browser included; ARGS go to `cargo nextest run`, or `cargo test` where
+                       nextest is missing, and select tests (then doc tests run only under
+                       `cargo test`, and a browser is not started)
+  browser [-- ARGS]    do all set-up, then run the tests of the operator's screen in Chromium;
+                       ARGS go to `node --test`, such as `--test-name-pattern=r8_`
+  browser --soak TIME  keep one page open for so long, such as 15m or 1h, and watch its memory
+  browser --screenshots
+                       take the pictures in docs/images anew
   postgres             start the throw-away PostgreSQL of the tests, print its URL, stop at Ctrl-C
   ci [--without-test]  all of the following steps and `test`, up to the first that fails
 
@@ -165,9 +177,10 @@ usage: cargo xtask COMMAND
   mutants --write      all of them, into docs/mutants.md (about half an hour)
   advisories           dependencies with known vulnerabilities; fetches the advisory database
 
-`test` uses the PostgreSQL that DATABASE_URL names, where that is set. Otherwise it starts a
-server of its own and removes it afterwards. It looks for the server's programs on PATH and in
-/usr/lib/postgresql, and installs them where it can (root, with apt-get).";
+`test` and `browser` use the PostgreSQL that DATABASE_URL names, where that is set. Otherwise they
+start a server of their own and remove it afterwards. They look for the server's programs on PATH
+and in /usr/lib/postgresql, for Chromium at the path in CHROMIUM and on PATH, and for node and npm
+on PATH; what is missing they install where they can (root, with apt-get).";
 
 #[cfg(test)]
 mod tests {

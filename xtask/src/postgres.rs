@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
+use crate::programs::{self, folders_on_path, id};
 
 /// Starts a server, prints its URL and keeps it until Ctrl-C.
 pub(crate) fn serve() -> Result<(), Failure> {
@@ -23,6 +24,18 @@ pub(crate) fn serve() -> Result<(), Failure> {
     Err(server.failure("PostgreSQL has stopped"))
 }
 
+/// The server that `DATABASE_URL` names, or a new one, to be kept for as long as it is used.
+pub(crate) fn for_tests() -> Result<(Option<Server>, String), Failure> {
+    match std::env::var("DATABASE_URL") {
+        Ok(url) if !url.is_empty() => Ok((None, url)),
+        _ => {
+            let server = Server::start()?;
+            let url = server.url().to_owned();
+            Ok((Some(server), url))
+        }
+    }
+}
+
 /// A running server. Dropping it stops the server and deletes its folder.
 pub(crate) struct Server {
     url: String,
@@ -33,7 +46,7 @@ pub(crate) struct Server {
 impl Server {
     /// Finds or installs the server's programs, and starts one with a new, empty cluster.
     pub(crate) fn start() -> Result<Self, Failure> {
-        let programs = programs()?;
+        let programs = server_programs()?;
         let account = Account::of_server()?;
         let mut last = Failure(String::new());
         for _ in 0..START_ATTEMPTS {
@@ -179,15 +192,6 @@ impl Account {
     }
 }
 
-fn id(arguments: &[&str]) -> Option<u32> {
-    let output = Command::new("id")
-        .args(arguments)
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
 fn create_folder(folder: &Path, account: Option<Account>) -> std::io::Result<()> {
     fs::DirBuilder::new().mode(0o700).create(folder)?;
     match account {
@@ -218,36 +222,12 @@ fn is_ready(postmaster_pid: &str) -> bool {
 }
 
 /// The folder that holds the server's programs. Installs them where that can be done.
-fn programs() -> Result<PathBuf, Failure> {
+fn server_programs() -> Result<PathBuf, Failure> {
     if let Some(folder) = find_programs() {
         return Ok(folder);
     }
-    let apt_get = folders_on_path().any(|folder| folder.join("apt-get").is_file());
-    if !apt_get || id(&["-u"]) != Some(0) {
-        return Err(Failure(MISSING.into()));
-    }
-    eprintln!("PostgreSQL is missing: installing it with apt-get");
-    apt_get_run(&["update"])?;
-    apt_get_run(&["install", "-y", "--no-install-recommends", "postgresql"])?;
+    programs::install(&["postgresql"], MISSING)?;
     find_programs().ok_or_else(|| Failure(MISSING.into()))
-}
-
-fn apt_get_run(arguments: &[&str]) -> Result<(), Failure> {
-    let mut command = Command::new("apt-get");
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null());
-    // Standard output is for what a caller reads: the URL.
-    command.stdout(std::io::stderr());
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure(format!(
-            "`apt-get {}` ended with {status}",
-            arguments.join(" ")
-        ))),
-        Err(error) => Err(Failure(format!("`apt-get` could not be run: {error}"))),
-    }
 }
 
 fn find_programs() -> Option<PathBuf> {
@@ -280,11 +260,6 @@ fn find_programs() -> Option<PathBuf> {
         })
         // A version's folder may hold only the client's programs.
         .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
-}
-
-fn folders_on_path() -> impl Iterator<Item = PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).collect::<Vec<_>>().into_iter()
 }
 
 fn version_of_server(folder: &Path) -> Option<u32> {

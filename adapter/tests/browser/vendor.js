@@ -1,0 +1,65 @@
+// The outside services of a line, played by one server that can be told to fail.
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { SERVICES } from "./line.js";
+
+export class Vendor {
+  /** The calls that were answered, as `SERVICE STATUS`. */
+  calls = [];
+  #broken = new Map();
+  #held = null;
+
+  static async start() {
+    const vendor = new Vendor();
+    vendor.server = createServer((request, response) => vendor.#answer(request, response));
+    vendor.server.listen(0, "127.0.0.1");
+    await once(vendor.server, "listening");
+    vendor.url = `http://127.0.0.1:${vendor.server.address().port}`;
+    return vendor;
+  }
+
+  /** Every call to the service fails, once it has been answered well so often. */
+  breaks(service, { after = 0 } = {}) {
+    this.#broken.set(service, after);
+  }
+
+  /** The service answers again. */
+  isRepaired(service) {
+    this.#broken.delete(service);
+  }
+
+  /** From now on no call is answered, until the function that is returned is called. */
+  holds() {
+    let release;
+    this.#held = new Promise((resolve) => (release = resolve));
+    return () => {
+      this.#held = null;
+      release();
+    };
+  }
+
+  /** How many calls were answered so, such as `count("openai 503")`. */
+  count(call) {
+    return this.calls.filter((one) => one === call).length;
+  }
+
+  async stop() {
+    this.server.closeAllConnections();
+    this.server.close();
+    await once(this.server, "close");
+  }
+
+  async #answer(request, response) {
+    request.resume();
+    await once(request, "end");
+    await this.#held;
+    const service = SERVICES.find((name) => request.url.startsWith(`/${name}/`)) ?? "unknown";
+    const isBroken = this.count(`${service} 200`) >= (this.#broken.get(service) ?? Infinity);
+    const status = isBroken ? 503 : 200;
+    this.calls.push(`${service} ${status}`);
+    const body = status === 200 ? { answer: "done" } : { error: "upstream is overloaded" };
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(body));
+  }
+}
