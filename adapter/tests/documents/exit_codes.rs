@@ -39,7 +39,7 @@ fn of_help(args: &[&str]) -> BTreeMap<u8, String> {
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
     let (_, list) = help.split_once("Exit codes: ").expect("exit codes");
     list.split(['·', ';'])
-        .map(|part| part.trim().trim_start_matches("of flow alone: "))
+        .map(|part| part.trim().trim_start_matches("of flow and drill alone: "))
         .map(|part| part.split_once(' ').expect("a code and its words"))
         .map(|(code, words)| (code.parse().expect("a code"), words.to_owned()))
         .collect()
@@ -81,13 +81,16 @@ fn exit_codes_are_told_alike_by_the_program_its_help_and_the_pages() {
         .collect();
     assert_eq!(told, known, "docs/exit-codes.md");
 
-    let of_flow: Vec<u8> = of_help(&["flow", "--help"]).into_keys().collect();
-    let mut in_page: Vec<u8> = of_page(&Page::open("docs/flow.md"))
-        .into_iter()
-        .flat_map(|(codes, _)| codes)
-        .collect();
-    in_page.sort_unstable();
-    assert_eq!(in_page, of_flow, "docs/flow.md and andon flow --help");
+    for command in ["flow", "drill"] {
+        let told: Vec<u8> = of_help(&[command, "--help"]).into_keys().collect();
+        let page = format!("docs/{command}.md");
+        let mut in_page: Vec<u8> = of_page(&Page::open(&page))
+            .into_iter()
+            .flat_map(|(codes, _)| codes)
+            .collect();
+        in_page.sort_unstable();
+        assert_eq!(in_page, told, "{page} and andon {command} --help");
+    }
 }
 
 #[test]

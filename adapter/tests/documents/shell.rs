@@ -15,11 +15,15 @@ use crate::cli::{self, Process, Server};
 use crate::markdown::{Page, root};
 
 /// Commands that take their time, or go to a line that is not there: only their command lines are read.
-const ONLY_PARSED: [(&str, &str); 2] = [
+const ONLY_PARSED: [(&str, &str); 3] = [
     ("demo", "adapter/tests/demo.rs runs it to its end"),
     (
         "flow",
         "adapter/tests/flow.rs runs it against a line with workers",
+    ),
+    (
+        "drill",
+        "adapter/tests/drill.rs runs it against a line with workers",
     ),
 ];
 
