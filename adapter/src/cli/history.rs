@@ -57,6 +57,13 @@ pub(super) async fn run(args: HistoryArgs) -> Result {
 }
 
 fn row(item: &HistoryItem) -> [String; 6] {
+    let [at, what, who, why] = told(item);
+    let (seq, version) = (item.seq.to_string(), item.version.to_string());
+    [seq, output::instant(&at), version, what, who, why]
+}
+
+/// An entry in words: when, what, who and why.
+pub(super) fn told(item: &HistoryItem) -> [String; 4] {
     let about = ["service", "campaign_id", "job_id"]
         .iter()
         .find_map(|key| item.more.get(*key).and_then(Value::as_str));
@@ -74,9 +81,7 @@ fn row(item: &HistoryItem) -> [String; 6] {
         _ => causes,
     };
     [
-        item.seq.to_string(),
-        output::instant(&item.at),
-        item.version.to_string(),
+        item.at.clone(),
         match about {
             Some(about) => format!("{} {about}", item.kind),
             None => item.kind.clone(),

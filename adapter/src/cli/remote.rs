@@ -185,6 +185,55 @@ impl Remote {
     }
 }
 
+/// When to look again: at once when the line says that it has changed, and at the latest after a while.
+pub(super) struct Hints {
+    line: Remote,
+    events: Option<Events>,
+}
+
+/// Why to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hint {
+    /// The line says that it has changed.
+    Changed,
+    /// It is time.
+    Time,
+}
+
+impl Hints {
+    /// Hints from this line.
+    pub(super) fn new(line: Remote) -> Self {
+        Self { line, events: None }
+    }
+
+    /// Until the next change or for as long, whichever is sooner. Events are no more than hints: a line whose
+    /// stream cannot be read is looked at all the same.
+    pub(super) async fn wait(&mut self, longest: Duration) -> Hint {
+        if self.events.is_none() {
+            let asked = tokio::time::timeout(longest, self.line.events()).await;
+            self.events = asked.ok().and_then(Result::ok);
+        }
+        let Some(events) = &mut self.events else {
+            tokio::time::sleep(longest).await;
+            return Hint::Time;
+        };
+        let hint = tokio::select! {
+            event = events.next() => {
+                if event.is_none() {
+                    self.events = None;
+                    Hint::Time
+                } else {
+                    Hint::Changed
+                }
+            }
+            () = tokio::time::sleep(longest) => return Hint::Time,
+        };
+        // Several changes often come at once, and a stream that keeps breaking is not asked for without rest.
+        tokio::time::sleep(GATHER).await;
+        hint
+    }
+}
+
 /// Where a service's breaker is reset.
 pub(super) fn reset_path(service: &str) -> String {
     let service = path_part(service);
@@ -205,6 +254,8 @@ fn path_part(name: &str) -> String {
     })
 }
 
+/// How long the changes that one act makes are gathered.
+const GATHER: Duration = Duration::from_millis(50);
 const NO_QUERY: [(&str, &str); 0] = [];
 /// As many as a page may hold.
 const PER_PAGE: &str = "200";

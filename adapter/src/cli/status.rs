@@ -1,4 +1,4 @@
-//! `andon status`: the whole gate in one look.
+//! `andon status`: the whole gate in one look, or again and again.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,15 @@ use serde_json::Value;
 use super::{ClientArgs, Result, explain_next, output};
 use crate::client::{Blocker, Breaker, Status};
 
+mod screen;
+mod watch;
+
 /// What `andon status` is told.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
+    /// Show the line as it changes, until Ctrl-C. With --json, one document a line for each change
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     pub(super) client: ClientArgs,
 }
@@ -18,6 +24,14 @@ pub(super) struct StatusArgs {
 /// Shows queue, breakers, counts, and what to do next.
 pub(super) async fn run(args: StatusArgs) -> Result {
     let client = args.client.client()?;
+    if args.watch {
+        let form = if args.client.json.json {
+            watch::Form::Json
+        } else {
+            watch::Form::Text
+        };
+        return watch::watch(client, form).await;
+    }
     let answer = client
         .get("api/v1/queue-management/status", &[(); 0])
         .await?;

@@ -35,6 +35,12 @@ pub struct Blocker {
     pub service: String,
     /// `open` or `half_open`.
     pub circuit_state: String,
+    /// When it opened.
+    #[serde(default)]
+    pub since: String,
+    /// Why it opened.
+    #[serde(default)]
+    pub cause: Value,
 }
 
 /// The whole gate, and what it holds.
@@ -66,6 +72,9 @@ pub struct Status {
     /// The live worker sessions.
     #[serde(default)]
     pub workers: Value,
+    /// The line's time.
+    #[serde(default)]
+    pub timestamp: String,
 }
 
 /// The queue's row.

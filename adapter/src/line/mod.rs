@@ -12,6 +12,7 @@ mod changes;
 pub mod jobs;
 mod log;
 pub mod queue;
+mod state;
 pub mod work;
 
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,7 @@ use std::time::Duration;
 use andon::{CampaignId, Corrupt, JobId, Refusal, Services, SessionId};
 use futures::future::BoxFuture;
 
+pub use self::state::LineState;
 use crate::store::{self, Access, SharedStore, Tx};
 
 pub(crate) use changes::Changes;

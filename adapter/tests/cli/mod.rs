@@ -82,6 +82,19 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts a prepared command, and gives its lines as it writes them.
+    pub fn told(command: &mut Command) -> (Self, mpsc::Receiver<String>) {
+        let mut process = Self::spawn(command.stdout(Stdio::piped()));
+        let pipe = process.child.stdout.take().expect("a pipe");
+        let (lines, stdout) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        (process, stdout)
+    }
+
     /// Starts a prepared command.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
@@ -101,9 +114,14 @@ impl Process {
     }
 
     /// Tells it to stop, waits, and answers its exit code and what it wrote to standard error.
-    pub fn terminate(mut self) -> (i32, String) {
+    pub fn terminate(self) -> (i32, String) {
+        self.end_by("-TERM")
+    }
+
+    /// Sends it a signal that ends it, waits, and answers as above.
+    pub fn end_by(mut self, signal: &str) -> (i32, String) {
         let killed = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
+            .args([signal, &self.child.id().to_string()])
             .status()
             .expect("kill runs");
         assert!(killed.success());
@@ -145,19 +163,14 @@ pub struct Server {
 
 /// Starts a server on a free port, and waits for its line.
 pub fn serve(folder: &Path, args: &[&str]) -> Server {
+    serve_at(folder, "127.0.0.1:0", args)
+}
+
+/// Starts a server at this address, and waits for its line.
+pub fn serve_at(folder: &Path, address: &str, args: &[&str]) -> Server {
     let mut command = andon(folder);
-    command
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .args(args)
-        .stdout(Stdio::piped());
-    let mut process = Process::spawn(&mut command);
-    let pipe = process.child.stdout.take().expect("a pipe");
-    let (lines, stdout) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            let _ = lines.send(line);
-        }
-    });
+    command.args(["serve", "--listen", address]).args(args);
+    let (process, stdout) = Process::told(&mut command);
     let line = stdout.recv_timeout(PATIENCE).expect("the server's line");
     let url = line
         .strip_prefix("listening on ")

@@ -14,8 +14,9 @@ use super::line::Line;
 use crate::cli::invariants::{Check, Invariants};
 use crate::cli::line_clock::LineClock;
 use crate::cli::look::{Campaign, Look};
+use crate::cli::remote::{Hint, Hints};
 use crate::cli::view::View;
-use crate::client::{self, Events};
+use crate::client;
 
 /// What is kept of one look, for the charts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,7 +126,7 @@ pub(super) fn watch(
 impl Watcher {
     /// Looks, and shows what it sees. A line that does not answer is asked again, up to the patience given.
     pub(super) async fn run(self) -> client::Error {
-        let mut events: Option<Events> = None;
+        let mut hints = Hints::new(self.line.remote.clone());
         let mut answered = Instant::now();
         loop {
             match self.look().await {
@@ -133,32 +134,11 @@ impl Watcher {
                 Err(error) if answered.elapsed() > self.patience => return error,
                 Err(error) => tracing::warn!(cause = ?error, "the line does not answer"),
             }
-            if events.is_none() {
-                events = self.line.remote.events().await.ok();
+            if hints.wait(self.poll).await == Hint::Changed {
+                let mut noted = lock(&self.noted);
+                noted.events = noted.events.saturating_add(1);
             }
-            self.wait(&mut events).await;
         }
-    }
-
-    /// Until the next event or the next poll, whichever is sooner.
-    async fn wait(&self, events: &mut Option<Events>) {
-        let Some(stream) = events else {
-            tokio::time::sleep(self.poll).await;
-            return;
-        };
-        tokio::select! {
-            event = stream.next() => {
-                if event.is_none() {
-                    *events = None;
-                } else {
-                    let mut noted = lock(&self.noted);
-                    noted.events = noted.events.saturating_add(1);
-                }
-            }
-            () = tokio::time::sleep(self.poll) => return,
-        }
-        // Several changes often come at once, and a stream that keeps breaking is not asked for without rest.
-        tokio::time::sleep(GATHER).await;
     }
 
     async fn look(&self) -> Result<(), client::Error> {
@@ -277,7 +257,5 @@ fn lock(noted: &Mutex<Noted>) -> MutexGuard<'_, Noted> {
     noted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long the changes that one act makes are gathered.
-const GATHER: Duration = Duration::from_millis(50);
 /// More points than a chart can show.
 const SAMPLES_MAX: usize = 4000;
