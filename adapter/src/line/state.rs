@@ -41,6 +41,34 @@ impl LineState {
             Self::Unknown => "UNKNOWN",
         }
     }
+
+    /// In a word short enough for a tab.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::Ready => "READY",
+            other => other.word(),
+        }
+    }
+
+    /// As a sign.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::Running => "●",
+            Self::Paused => "⏸",
+            Self::Ready => "✋",
+            Self::Unknown => "?",
+        }
+    }
+
+    /// The name of its style and of its icon's file.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Ready => "ready",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::campaign_pages::{CampaignTable, Counts};
 use super::forms::{Act, ActForm, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit};
-use super::show::{Chain, Chip, LineState, Time, counted, in_path, number, with_ago};
+use super::show::{Chain, Chip, Time, counted, in_path, number, with_ago};
 use super::timeline::{self, Timeline};
 use crate::api::App;
 use crate::api::problem::Failure;
@@ -20,7 +20,7 @@ use crate::api::shapes;
 use crate::api::views::Campaign;
 use crate::line::campaigns::{self, CampaignQuery};
 use crate::line::queue::{self, Snapshot};
-use crate::line::{self};
+use crate::line::{self, LineState};
 use crate::store::{JournalFilter, JournalRow, Page, Tx};
 
 /// How many unfinished campaigns the page lists.

@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use super::actions::Nonce;
 use super::forms::Refused;
-use super::show::{LineState, Time};
+use super::show::Time;
 use super::{assets, html};
 use crate::api::App;
 use crate::api::extract::Caller;
 use crate::api::problem::Failure;
-use crate::line;
+use crate::line::{self, LineState};
 use crate::ops::config::Role;
 use crate::store::{JournalFilter, Tx};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use andon::{CampaignStatus, CircuitState, Gate, JobStatus, QueueState};
+use andon::{CampaignStatus, CircuitState, JobStatus};
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -143,68 +143,6 @@ impl Chip {
             tone,
             icon,
             word: status.to_string(),
-        }
-    }
-}
-
-/// The line's state, as banner, title and icon show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineState {
-    /// Work goes on.
-    Running,
-    /// Stopped, and a breaker blocks the resume.
-    Paused,
-    /// Stopped, and nothing blocks the resume.
-    Ready,
-    /// It could not be read: counts as stopped (R30).
-    Unknown,
-}
-
-impl LineState {
-    /// Of a gate that could be read.
-    pub(super) fn of(gate: &Gate) -> Self {
-        match gate.queue().state() {
-            QueueState::Active => Self::Running,
-            QueueState::Paused if gate.blockers().is_empty() => Self::Ready,
-            QueueState::Paused => Self::Paused,
-        }
-    }
-
-    /// In a word.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::Paused => "PAUSED",
-            Self::Ready => "PAUSED – READY TO RESUME",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// In a word short enough for a tab.
-    pub(super) fn short(self) -> &'static str {
-        match self {
-            Self::Ready => "READY",
-            other => other.word(),
-        }
-    }
-
-    /// As a sign.
-    pub(super) fn icon(self) -> &'static str {
-        match self {
-            Self::Running => "●",
-            Self::Paused => "⏸",
-            Self::Ready => "✋",
-            Self::Unknown => "?",
-        }
-    }
-
-    /// The name of its style and of its icon's file.
-    pub(super) fn key(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Ready => "ready",
-            Self::Unknown => "unknown",
         }
     }
 }
