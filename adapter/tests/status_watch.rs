@@ -88,7 +88,7 @@ fn r8_r12_the_screen_leads_from_a_pause_over_the_reset_to_the_resume() {
     line.sees("Campaigns");
     assert!(line.sees("march").contains("0/1"));
 
-    line.run(&["pause", "service", "crm", "--reason", "looks\nwrong"]);
+    line.run(&["pause", "service", "crm", "--reason", "looks wrong"]);
     assert!(line.sees("PAUSED").starts_with("PAUSED since"));
     line.sees("looks wrong");
     line.sees("1 campaigns, 1 jobs PAUSED");
