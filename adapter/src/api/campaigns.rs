@@ -24,11 +24,11 @@ use super::worker::new_job;
 use crate::line::campaigns::{self, CampaignQuery, CampaignView, Description, NewCampaign};
 use crate::line::jobs::{self, BATCH_MAX, NewJob};
 use crate::line::{self, InvalidField};
-use crate::store::{Insertion, Tx};
+use crate::store::{AttemptRow, Insertion, Tx};
 use crate::wire::{self, Envelope};
 
 /// How many errors the details of a campaign show.
-const LAST_ERRORS: u32 = 20;
+pub(crate) const LAST_ERRORS: u32 = 20;
 
 /// The body of `POST /campaigns`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -203,6 +203,17 @@ pub struct CampaignDetails {
     pub progress: Progress,
     /// The latest errors of its jobs, newest first.
     pub last_errors: Vec<JobError>,
+}
+
+impl CampaignDetails {
+    /// At this instant of the line's clock.
+    pub(crate) fn of(view: &CampaignView, errors: &[AttemptRow], now: Timestamp) -> Self {
+        Self {
+            campaign: Campaign::from(view),
+            progress: Progress::of(view, now),
+            last_errors: errors.iter().filter_map(JobError::of).collect(),
+        }
+    }
 }
 
 /// How far a campaign is.
@@ -421,14 +432,10 @@ pub(crate) async fn retry_failed_in(
     })
 }
 
-pub(crate) async fn details_in(tx: &mut dyn Tx, id: CampaignId) -> line::Result<CampaignDetails> {
+async fn details_in(tx: &mut dyn Tx, id: CampaignId) -> line::Result<CampaignDetails> {
     let (view, errors) = campaigns::details(tx, id, LAST_ERRORS).await?;
     let now = view.gate.now(tx.clock().await?);
-    Ok(CampaignDetails {
-        campaign: Campaign::from(&view),
-        progress: Progress::of(&view, now),
-        last_errors: errors.iter().filter_map(JobError::of).collect(),
-    })
+    Ok(CampaignDetails::of(&view, &errors, now))
 }
 
 /// The routes of campaigns.

@@ -113,7 +113,8 @@ fn introduce(view: &View, args: &DemoArgs, home: &Home, parts: &Parts) {
         Tone::Plain,
         &format!(
             "A line in {} and {} workers.\n\
-             API      {url}\n\
+             screen   {url}/\n\
+             API      {url} (described at /api/docs/)\n\
              vendors  http://{vendors} (simulated)\n\
              {} will fail after about a third of the work.",
             home.words(),

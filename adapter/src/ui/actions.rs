@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use andon::{
-    Actor, By, CampaignId, Fingerprint, JobId, Reason, Recording, Refusal, ServiceName, Version,
-};
+use andon::{Actor, By, CampaignId, Fingerprint, JobId, Reason, Refusal, ServiceName, Version};
 use axum::extract::{Extension, Form, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::uri::PathAndQuery;
@@ -22,20 +20,14 @@ use tower::ServiceExt as _;
 
 use super::forms::{Act, CampaignAct, JobAct, Refused};
 use super::page::Visit;
-use super::{is_page, pages, timeline};
+use super::{is_page, pages, unseen};
 use crate::api::extract::{Caller, Command, Idempotency, invalid};
 use crate::api::problem::Failure;
 use crate::api::{App, campaigns, jobs, queue_management};
 use crate::line;
 use crate::line::queue::ResumeOrder;
-use crate::store::{GateLock, JournalFilter, JournalOrder, JournalRow, Tx};
+use crate::store::Tx;
 use crate::wire::Problem;
-
-/// How many changes since a page was loaded are told.
-const CHANGES_TOLD: u32 = 10;
-
-/// The entries that change the queue's state.
-const QUEUE_CHANGES: [&str; 3] = ["queue_paused", "queue_paused_again", "queue_resumed"];
 
 pub(super) fn router() -> Router<App> {
     let mut router = Router::new()
@@ -291,7 +283,7 @@ async fn attempt(app: &App, visit: &Visit, act: &Act, sent: &Sent) -> Result<Non
 
 async fn run(tx: &mut dyn Tx, command: Arc<Command<Task>>) -> line::Result<Result<Done, Refusal>> {
     let (by, task) = (&command.by, &command.body);
-    refuse_if_changed(tx, &task.act, task.seen).await?;
+    unseen::refuse_if_changed(tx, &task.act, task.seen).await?;
     let message = match &task.act {
         Act::PauseQueue => queue_management::pause_queue_in(tx, by).await?.message,
         Act::ResumeQueue => match queue_management::resume_in(tx, by, &task.order).await? {
@@ -334,66 +326,6 @@ async fn run(tx: &mut dyn Tx, command: Arc<Command<Task>>) -> line::Result<Resul
     Ok(Ok(Done { message }))
 }
 
-/// Refuses what a page asks for that had not seen a change to the very thing, or to the queue (R11 for
-/// what is no resume; a resume is judged by the core). Looked at under the gate's lock: no change of
-/// the gate can come in between.
-async fn refuse_if_changed(tx: &mut dyn Tx, act: &Act, seen: i64) -> line::Result<()> {
-    if act.only_stops() || *act == Act::ResumeQueue {
-        return Ok(());
-    }
-    tx.gate_lock(GateLock::Exclusive).await?;
-    let about = match act {
-        Act::PauseQueue | Act::ResumeQueue => JournalFilter::default(),
-        Act::Reset(service) | Act::Open(service) => JournalFilter {
-            service: Some(service.clone()),
-            ..JournalFilter::default()
-        },
-        Act::Campaign(campaign, _) => JournalFilter {
-            campaign: Some(*campaign),
-            ..JournalFilter::default()
-        },
-        Act::Job(id, _) => {
-            let row = tx.jobs(&[*id]).await?.pop();
-            let row = row.ok_or_else(|| line::Error::unknown_job(*id))?;
-            JournalFilter {
-                campaign: Some(row.facts.campaign()),
-                ..JournalFilter::default()
-            }
-        }
-    };
-    let of_queue = JournalFilter {
-        kinds: QUEUE_CHANGES.map(str::to_owned).into(),
-        ..JournalFilter::default()
-    };
-    let mut changes = since(tx, about, seen).await?;
-    if let Act::Job(id, _) = act {
-        // Its siblings are no business of a job's; its campaign is.
-        changes.retain(|row| row.entry.event.job().is_none_or(|job| job == *id));
-    }
-    changes.extend(since(tx, of_queue, seen).await?);
-    changes.sort_by_key(|row| row.seq);
-    changes.dedup_by_key(|row| row.seq);
-    if changes.is_empty() {
-        return Ok(());
-    }
-    Err(line::Error::Changed(
-        changes.iter().map(timeline::sentence).collect(),
-    ))
-}
-
-/// The changes that the journal has after an entry, oldest first. Refusals change nothing.
-async fn since(tx: &mut dyn Tx, filter: JournalFilter, seen: i64) -> line::Result<Vec<JournalRow>> {
-    let filter = JournalFilter {
-        after_seq: Some(seen),
-        order: JournalOrder::OldestFirst,
-        limit: CHANGES_TOLD,
-        ..filter
-    };
-    let mut rows = tx.journal(&filter).await?;
-    rows.retain(|row| row.entry.event.recording() != Recording::Refusal);
-    Ok(rows)
-}
-
 /// The page that the form stands on, with the refusal at the form.
 async fn refused(app: App, visit: Visit, act: &Act, sent: Sent, failure: Failure) -> Response {
     let problem = match failure {
@@ -410,10 +342,10 @@ async fn refused(app: App, visit: Visit, act: &Act, sent: Sent, failure: Failure
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let refused = Refused {
         path: act.path(),
-        since: what_changed(&app, &problem, sent.seen).await,
+        since: unseen::what_changed(&app, &problem, sent.seen).await,
         detail: match problem.facts.get("errors").and_then(first_problem) {
-            Some(words) => words,
-            None => problem.detail.clone(),
+            Some(words) => capitalised(&words),
+            None => capitalised(&problem.detail),
         },
         usual: sent.usual,
         typed: sent.typed,
@@ -436,29 +368,19 @@ async fn refused(app: App, visit: Visit, act: &Act, sent: Sent, failure: Failure
     }
 }
 
+/// Refusals have no capital, so that they can stand after a colon; at a form they stand alone.
+fn capitalised(words: &str) -> String {
+    let mut letters = words.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
 /// What is wrong with the first field, without the field's name: the form shows where.
 fn first_problem(errors: &serde_json::Value) -> Option<String> {
     let problem = errors.get(0)?.get("problem")?.as_str()?;
     Some(problem.to_owned())
-}
-
-/// What has changed since the page was loaded, for a refusal that says no more than that something has.
-async fn what_changed(app: &App, problem: &Problem, seen: Option<i64>) -> Vec<String> {
-    if let Some(changes) = problem.facts.get("changes").and_then(|c| c.as_array()) {
-        let texts = changes.iter().filter_map(|change| change.as_str());
-        return texts.map(str::to_owned).collect();
-    }
-    let Some(seen) = seen.filter(|_| problem.code == "stale_version") else {
-        return Vec::new();
-    };
-    let read = app
-        .line
-        .query(|tx| Box::pin(since(tx, JournalFilter::default(), seen)))
-        .await;
-    // Without it the refusal still says that something has changed.
-    let mut rows = read.unwrap_or_default();
-    rows.retain(|row| row.entry.event.recording() == Recording::GateChange);
-    rows.iter().map(timeline::sentence).collect()
 }
 
 #[cfg(test)]

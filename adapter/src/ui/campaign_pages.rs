@@ -16,7 +16,7 @@ use super::html;
 use super::page::{Frame, Room, Visit, newest_entry};
 use super::show::{Chain, Chip, Sentence, Time, Tone, in_path, number, short_id, with_ago};
 use super::timeline::{self, Timeline};
-use crate::api::campaigns::{CampaignDetails, details_in};
+use crate::api::campaigns::{CampaignDetails, LAST_ERRORS};
 use crate::api::extract::Query;
 use crate::api::paging::{Paging, read_statuses, read_text};
 use crate::api::problem::Failure;
@@ -321,8 +321,9 @@ async fn one(
 }
 
 async fn read(tx: &mut dyn Tx, id: CampaignId, visit: &Visit) -> line::Result<CampaignPage> {
-    let details = details_in(tx, id).await?;
-    let view = campaigns::view(tx, id).await?;
+    let (view, errors) = campaigns::details(tx, id, LAST_ERRORS).await?;
+    let now = view.gate.now(tx.clock().await?);
+    let details = CampaignDetails::of(&view, &errors, now);
     let frame = Frame::read(tx, visit, &view.gate, Room::Campaigns).await?;
     let filter = JournalFilter {
         campaign: Some(id),

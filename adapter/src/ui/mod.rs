@@ -14,6 +14,7 @@ mod page;
 pub(crate) mod session;
 mod show;
 mod timeline;
+mod unseen;
 
 use axum::Router;
 use axum::body::to_bytes;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::actions::Nonce;
 use super::forms::Refused;
-use super::show::Time;
+use super::show::{Icon, Time};
 use super::{assets, html};
 use crate::api::App;
 use crate::api::extract::Caller;
@@ -158,6 +158,10 @@ impl Frame {
 
     pub(super) fn state(&self) -> LineState {
         self.state.unwrap_or(LineState::Unknown)
+    }
+
+    pub(super) fn sign(&self) -> Icon {
+        Icon::of(self.state())
     }
 
     pub(super) fn is_about_the_line(&self) -> bool {

@@ -197,6 +197,10 @@ const bar = document.getElementById("lost");
 function lost() {
   bar.textContent = `As of ${clock.format(asOf)} — connection lost, trying again. Nothing can be sent until it is back.`;
   bar.hidden = false;
+  // A tab that nobody looks at must not go on saying RUNNING.
+  document.title = `? ${clock.format(asOf)} · connection lost · andon`;
+  const icon = document.querySelector("link[rel=icon]");
+  icon?.setAttribute("href", icon.getAttribute("href").replace(/[a-z]+\.svg$/, "unknown.svg"));
   document.body.dataset.stale = "";
   for (const form of document.querySelectorAll("form[data-act]")) form.inert = true;
 }
