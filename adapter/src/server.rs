@@ -152,6 +152,9 @@ impl RunningServer {
         if self.background.await.is_err() {
             tracing::error!("the background passes had ended on their own");
         }
+        if let Err(error) = self.line.write_calls().await {
+            tracing::warn!(cause = ?error, "the last calls were not counted");
+        }
     }
 }
 

@@ -101,6 +101,8 @@ const ROUTES: &[(&str, &str, Needs)] = &[
     ),
     ("GET", "/api/v1/queue-management/history", Needs::Read),
     ("GET", "/api/v1/queue-management/events", Needs::Read),
+    ("GET", "/api/v1/queue-management/series/jobs", Needs::Read),
+    ("GET", "/api/v1/queue-management/series/calls", Needs::Read),
     ("POST", "/api/v1/campaigns", Needs::Automate),
     ("GET", "/api/v1/campaigns", Needs::Read),
     ("GET", "/api/v1/campaigns/{id}", Needs::Read),

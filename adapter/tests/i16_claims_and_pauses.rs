@@ -20,6 +20,7 @@ use andon::{
     Actor, ActorName, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, ErrorText, Intake,
     JobId, JobStage, QueueState, Refusal, ServiceName, SessionId,
 };
+use andon_adapter::line::calls::Calls;
 use andon_adapter::line::campaigns::{self, NewCampaign};
 use andon_adapter::line::jobs::{self, NewJob};
 use andon_adapter::line::work::{self, CallReport, Registration};
@@ -140,7 +141,9 @@ async fn pause(tx: &mut dyn Tx, way: PauseBy, f: &Fixture) -> Result<(), Error> 
                 version: None,
                 step: None,
             };
-            work::call_report(tx, &by, &report).await.map(drop)
+            work::call_report(tx, &Calls::default(), &by, &report)
+                .await
+                .map(drop)
         }
     }
 }

@@ -842,7 +842,7 @@ async fn migrations_are_idempotent(db: Database) {
     );
     // A newer program's schema, and one that was altered, are refused.
     db.raw
-        .execute("UPDATE andon_migrations SET version = 99")
+        .execute("UPDATE andon_migrations SET version = 99 WHERE version = 1")
         .await;
     let refusal = db.store.check_schema().await.unwrap_err();
     assert_eq!(

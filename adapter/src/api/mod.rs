@@ -11,6 +11,7 @@ mod openapi;
 pub(crate) mod paging;
 pub mod problem;
 pub mod queue_management;
+pub mod series;
 pub mod shapes;
 pub mod views;
 pub mod worker;
@@ -61,7 +62,9 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::base())
         .nest(
             "/api/v1/queue-management",
-            queue_management::router().merge(events::router()),
+            queue_management::router()
+                .merge(events::router())
+                .merge(series::router()),
         )
         .nest(
             "/api/v1",

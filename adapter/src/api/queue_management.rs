@@ -1243,7 +1243,10 @@ fn read_kinds(text: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// An instant that every store can compare with.
-fn read_instant(path: &str, at: Option<DateTime<Utc>>) -> Result<Option<Timestamp>, Failure> {
+pub(super) fn read_instant(
+    path: &str,
+    at: Option<DateTime<Utc>>,
+) -> Result<Option<Timestamp>, Failure> {
     match at {
         Some(at) if !(0..=9999).contains(&at.year()) => {
             Err(invalid(path, "must be between the years 0 and 9999"))

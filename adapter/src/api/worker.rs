@@ -169,12 +169,20 @@ async fn call_report(
     let job = app.job(job).await?;
     let (ttl, command) = (app.ttl(), app.take(taken).await?);
     let asker = Asker::Lease(job, command.body.token);
+    let calls = app.line.calls();
     app.work(asker, &command, Hint::Given, move |tx, command| {
+        let calls = calls.clone();
         Box::pin(async move {
             let caller = &command.by.actor;
-            Ok(Ok(
-                answer::call_report(tx, ttl, caller, job, &command.body).await?
-            ))
+            Ok(Ok(answer::call_report(
+                tx,
+                &calls,
+                ttl,
+                caller,
+                job,
+                &command.body,
+            )
+            .await?))
         })
     })
     .await
@@ -248,10 +256,12 @@ impl App {
         let job = self.job(job).await?;
         let (ttl, command) = (self.ttl(), self.take(taken).await?);
         let asker = Asker::Lease(job, ending(&command.body).token());
+        let calls = self.line.calls();
         self.work(asker, &command, Hint::Given, move |tx, command| {
+            let calls = calls.clone();
             Box::pin(async move {
                 let caller = &command.by.actor;
-                answer::end(tx, ttl, caller, job, ending(&command.body)).await
+                answer::end(tx, &calls, ttl, caller, job, ending(&command.body)).await
             })
         })
         .await
@@ -273,11 +283,14 @@ async fn reports(
         return Err(app.with_gate(asker, error.into()).await);
     }
     if command.idempotency.is_some() {
+        let calls = app.line.calls();
         return app
             .work(asker, &command, Hint::Given, move |tx, command| {
+                let calls = calls.clone();
                 Box::pin(async move {
                     Ok(Ok(batch::judge_in(
                         tx,
+                        &calls,
                         ttl,
                         &command.by.actor,
                         &command.body,
@@ -301,12 +314,15 @@ async fn judge_batch(
     let mut all = Judgement::default();
     for step in batch::plan(&command.body.reports) {
         let (command, step) = (Arc::clone(command), Arc::new(step));
+        let calls = app.line.calls();
         let judged = app
             .line
             .transact(move |tx| {
                 let (command, step) = (Arc::clone(&command), Arc::clone(&step));
+                let calls = calls.clone();
                 Box::pin(async move {
-                    batch::carry_out(tx, &command.by.actor, &command.body.reports, &step).await
+                    let (caller, reports) = (&command.by.actor, &command.body.reports);
+                    batch::carry_out(tx, &calls, caller, reports, &step).await
                 })
             })
             .await?;

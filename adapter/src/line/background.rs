@@ -40,7 +40,7 @@ impl Line {
     }
 
     /// One pass over everything that time brings about: cool-downs, expired sessions, campaigns that a
-    /// crash left unsettled, counts to fold, old idempotency keys.
+    /// crash left unsettled, counts to fold, old idempotency keys, figures for charts.
     ///
     /// # Errors
     /// As [`Line::transact`]; what was done before the error stays done.
@@ -48,17 +48,20 @@ impl Line {
         self.tick().await?;
         self.sweep().await?;
         self.settle().await?;
-        self.transact(|tx| {
-            Box::pin(async move {
-                tx.counts_fold(PASS_MAX).await?;
-                let now = tx.clock().await?;
-                let before = i64::try_from(IDEMPOTENCY_KEPT.as_micros()).unwrap_or(i64::MAX);
-                let before = Timestamp::from_micros(now.as_micros().saturating_sub(before));
-                tx.idempotency_prune(before).await?;
-                Ok(())
+        let now = self
+            .transact(|tx| {
+                Box::pin(async move {
+                    tx.counts_fold(PASS_MAX).await?;
+                    let now = tx.clock().await?;
+                    let before = i64::try_from(IDEMPOTENCY_KEPT.as_micros()).unwrap_or(i64::MAX);
+                    let before = Timestamp::from_micros(now.as_micros().saturating_sub(before));
+                    tx.idempotency_prune(before).await?;
+                    Ok(now)
+                })
             })
-        })
-        .await
+            .await?;
+        self.record_series(now).await;
+        Ok(())
     }
 
     /// R15: looks without a lock whether a cool-down has elapsed, and only then takes the gate.

@@ -7,11 +7,13 @@
 pub mod audit;
 pub mod background;
 pub mod breakers;
+pub mod calls;
 pub mod campaigns;
 mod changes;
 pub mod jobs;
 mod log;
 pub mod queue;
+pub mod series;
 mod state;
 pub mod work;
 
@@ -24,7 +26,9 @@ use futures::future::BoxFuture;
 pub use self::state::LineState;
 use crate::store::{self, Access, SharedStore, Tx};
 
+use calls::Calls;
 pub(crate) use changes::Changes;
+use series::Sampling;
 
 /// Why a command or query was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +130,8 @@ pub struct Line {
     store: SharedStore,
     settings: Arc<Settings>,
     turn: Turn,
+    calls: Calls,
+    sampling: Sampling,
 }
 
 /// Whose turn it is: the campaign that the last claim of this process took from (R21: campaigns take
@@ -155,6 +161,8 @@ impl Line {
             store,
             settings: Arc::new(settings),
             turn: Turn::default(),
+            calls: Calls::default(),
+            sampling: Sampling::default(),
         }
     }
 
@@ -171,6 +179,11 @@ impl Line {
     /// Whose turn it is at the next claim.
     pub fn turn(&self) -> Turn {
         self.turn.clone()
+    }
+
+    /// The calls that are reported to this process.
+    pub fn calls(&self) -> Calls {
+        self.calls.clone()
     }
 
     /// Runs a command in one transaction and commits it. When two transactions collide the command is

@@ -12,6 +12,7 @@ use andon::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::calls::Calls;
 use super::jobs::{self, NewJob, WorkSet};
 use super::{Changes, Error, InvalidField, Result, Turn, new_id};
 use crate::store::{
@@ -442,6 +443,7 @@ pub struct CallReply {
 /// R16, R34: judges the report of a call at once, while the job still runs, and records its step.
 pub async fn call_report(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     report: &CallReport,
 ) -> Result<CallReply> {
@@ -499,6 +501,10 @@ pub async fn call_report(
         )));
     }
     let answer = decision.outcome;
+    if answer.is_fresh == Freshness::Fresh {
+        let key = (report.job, report.token, report.call);
+        calls.count(key, &report.service, &report.outcome, changes.now);
+    }
     // A success on a closed breaker is free: its verdict needs no row either (R13).
     let is_kept = answer.is_fresh == Freshness::Fresh
         && (matches!(report.outcome, CallOutcome::Failure(_))
@@ -753,6 +759,7 @@ pub enum EndingRefused {
 /// sessions that held them, and the gate after it.
 pub async fn end(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     reports: &[EndingReport],
 ) -> Result<(Vec<EndingResult>, Vec<SessionId>, Gate)> {
@@ -782,7 +789,7 @@ pub async fn end(
     let mut answers = Vec::with_capacity(reports.len());
     for report in reports {
         let attempt = attempts.get_mut(&(report.job, report.token));
-        answers.push(end_one(tx, &mut changes, &mut set, attempt, caller, report).await?);
+        answers.push(end_one(tx, calls, &mut changes, &mut set, attempt, caller, report).await?);
     }
     let attempts: Vec<AttemptRow> = attempts.into_values().collect();
     tx.attempts_write(&attempts).await?;
@@ -795,6 +802,7 @@ pub async fn end(
 
 async fn end_one(
     tx: &mut dyn Tx,
+    calls: &Calls,
     changes: &mut Changes,
     set: &mut WorkSet,
     mut attempt: Option<&mut AttemptRow>,
@@ -845,8 +853,10 @@ async fn end_one(
         fresh,
         unknown_service,
     } = decision.outcome;
-    if let (Some((call, verdict)), How::FailService { service, .. }) = (fresh, &report.how) {
+    if let (Some((call, verdict)), How::FailService { service, error, .. }) = (fresh, &report.how) {
         let (job, token, now) = (report.job, report.token, changes.now);
+        let failure = CallOutcome::Failure(error.clone());
+        calls.count((job, token, call), service, &failure, now);
         tx.verdict_insert(job, token, call, service, verdict, now)
             .await?;
         if let Some(attempt) = attempt.as_deref_mut() {
@@ -976,7 +986,8 @@ pub async fn deregister(tx: &mut dyn Tx, session: SessionId) -> Result<(u64, Gat
         })
         .collect();
     let caller = Actor::Worker(row.facts.name.clone());
-    let (answers, _, gate) = end(tx, &caller, &reports).await?;
+    // A release carries no call.
+    let (answers, _, gate) = end(tx, &Calls::default(), &caller, &reports).await?;
     let released = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
     tx.session_write(&row.facts.end(gate.now(now))).await?;
     Ok((released, gate))

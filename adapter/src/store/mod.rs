@@ -10,6 +10,7 @@
 
 pub mod memory;
 pub mod postgres;
+mod series;
 mod sql;
 pub mod sqlite;
 
@@ -26,6 +27,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
+
+pub use series::{CallCountRow, Grain, SampleFilter, SampleOf, SampleRow};
 
 /// Why a store could not do what it was asked. No state is ever guessed from one of these (R30).
 #[derive(Debug, thiserror::Error)]
@@ -426,7 +429,7 @@ pub trait Tx: Send {
     /// Writes a campaign's row; adds 1 to its revision.
     async fn campaign_write(&mut self, campaign: &CampaignRow) -> Result<()>;
 
-    /// Deletes a campaign and its jobs.
+    /// Deletes a campaign, its jobs and its samples.
     async fn campaign_delete(&mut self, id: CampaignId) -> Result<()>;
 
     /// How many campaigns, whatever their stage, have a mark of this epoch (R10).
@@ -569,6 +572,54 @@ pub trait Tx: Send {
 
     /// Forgets answers from before `before`; answers how many.
     async fn idempotency_prune(&mut self, before: Timestamp) -> Result<u64>;
+
+    /// RUNNING campaigns, by id, after the given one.
+    async fn campaigns_running(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>>;
+
+    /// Campaigns that became final from `since` to `until`, the first first, and of which no fine
+    /// sample has been taken from then on.
+    async fn campaigns_ended_unsampled(
+        &mut self,
+        since: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>>;
+
+    /// Writes samples, at most one for each bucket: of several servers the last one stands. It locks
+    /// nothing but the rows that it writes, and a campaign that is deleted meanwhile does not matter.
+    async fn samples_write(&mut self, samples: &[SampleRow]) -> Result<()>;
+
+    /// Reads samples, the oldest first.
+    async fn samples(&mut self, filter: &SampleFilter) -> Result<Vec<SampleRow>>;
+
+    /// The last sample of each of these up to a time.
+    async fn samples_latest(
+        &mut self,
+        of: &[SampleOf],
+        grain: Grain,
+        until: Timestamp,
+    ) -> Result<Vec<SampleRow>>;
+
+    /// Deletes at most `limit` samples from before `before`, the oldest first; answers how many.
+    async fn samples_prune(&mut self, grain: Grain, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Adds to the counts of calls; saturates (R18).
+    async fn call_counts_add(&mut self, counts: &[CallCountRow]) -> Result<()>;
+
+    /// Reads a service's counts of calls by minute, from `since` to `until`, the oldest first.
+    async fn call_counts(
+        &mut self,
+        service: &ServiceName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<CallCountRow>>;
+
+    /// Deletes at most `limit` counts of calls from before `before`, the oldest first; answers how many.
+    async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64>;
 
     /// A note about the line as a whole, such as the recorded database identity (R35).
     async fn note(&mut self, name: &str) -> Result<Option<String>>;

@@ -9,6 +9,7 @@ use andon::{Actor, AnyBreaker, JobId, Refusal, ServiceName, SessionId};
 
 use super::convert::{self, Ending};
 use crate::api::shapes;
+use crate::line::calls::Calls;
 use crate::line::work::{self, EndingRefused, EndingReply, EndingReport, GateView, How};
 use crate::line::{Error, Result, Turn};
 use crate::store::Tx;
@@ -159,12 +160,13 @@ pub(super) async fn deregister(
 /// The answer to a call-report without the gate, the session that made it, and the gate.
 pub(super) async fn judge_call(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     job: JobId,
     request: &wire::CallReportRequest,
 ) -> Result<(wire::CallVerdict, Option<SessionId>, andon::Gate)> {
     let report = convert::call_report(job, request)?;
-    let reply = work::call_report(tx, caller, &report).await?;
+    let reply = work::call_report(tx, calls, caller, &report).await?;
     let recorded = reply.step.map(|recording| {
         let outcome = wire::StepOutcome::from(recording);
         let is_other = outcome == wire::StepOutcome::FirstStands;
@@ -207,12 +209,13 @@ fn unknown_service(gate: &andon::Gate, service: &ServiceName) -> wire::UnknownSe
 /// R16, R34: judges one call. Answered with success also where the job part is refused.
 pub(super) async fn call_report(
     tx: &mut dyn Tx,
+    calls: &Calls,
     ttl: Duration,
     caller: &Actor,
     job: JobId,
     request: &wire::CallReportRequest,
 ) -> Result<wire::CallReportAnswer> {
-    let (call, session, core) = judge_call(tx, caller, job, request).await?;
+    let (call, session, core) = judge_call(tx, calls, caller, job, request).await?;
     let refused = lost(call.job != wire::JobPart::Ok, job);
     let gate = gate_after(tx, ttl, core, session.as_slice(), &refused).await?;
     Ok(wire::CallReportAnswer { call, gate })
@@ -225,13 +228,15 @@ fn lost(is_refused: bool, job: JobId) -> Vec<JobId> {
 /// R22, R25: judges one ending. A refusal is an answer to be committed: its breaker part counts.
 pub(super) async fn end(
     tx: &mut dyn Tx,
+    calls: &Calls,
     ttl: Duration,
     caller: &Actor,
     job: JobId,
     ending: Ending<'_>,
 ) -> Result<Answer<wire::EndingAnswer>> {
     let report = ending.report(job)?;
-    let (answers, sessions, core) = work::end(tx, caller, std::slice::from_ref(&report)).await?;
+    let reports = std::slice::from_ref(&report);
+    let (answers, sessions, core) = work::end(tx, calls, caller, reports).await?;
     let answer = answers
         .into_iter()
         .next()

@@ -8,6 +8,7 @@ use andon::{Actor, JobId, SessionId};
 use super::answer::{self, Refused};
 use super::convert::Ending;
 use super::judged::refused_alone;
+use crate::line::calls::Calls;
 use crate::line::work::{self, EndingReport};
 use crate::line::{Error, InvalidField, Result};
 use crate::store::Tx;
@@ -130,13 +131,14 @@ impl Judgement {
 /// Judges a whole batch in one transaction.
 pub(super) async fn judge_in(
     tx: &mut dyn Tx,
+    calls: &Calls,
     ttl: Duration,
     caller: &Actor,
     request: &wire::ReportsRequest,
 ) -> Result<wire::ReportsAnswer> {
     let mut all = Judgement::default();
     for step in plan(&request.reports) {
-        all.add(carry_out(tx, caller, &request.reports, &step).await?);
+        all.add(carry_out(tx, calls, caller, &request.reports, &step).await?);
     }
     all.answer(tx, ttl, request).await
 }
@@ -144,21 +146,23 @@ pub(super) async fn judge_in(
 /// Carries out one step of a batch. Only what the store could not do is an error of the whole batch.
 pub(super) async fn carry_out(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     reports: &[wire::ReportItem],
     step: &Step,
 ) -> Result<Judgement> {
     match step {
         Step::Call(place) => match reports.get(*place) {
-            Some(item) => call(tx, caller, *place, item).await,
+            Some(item) => call(tx, calls, caller, *place, item).await,
             None => Ok(Judgement::default()),
         },
-        Step::End(places) => end(tx, caller, reports, places).await,
+        Step::End(places) => end(tx, calls, caller, reports, places).await,
     }
 }
 
 async fn call(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     place: usize,
     item: &wire::ReportItem,
@@ -167,7 +171,7 @@ async fn call(
         return Ok(Judgement::default());
     };
     let mut judgement = Judgement::default();
-    match answer::judge_call(tx, caller, item.job_id, request).await {
+    match answer::judge_call(tx, calls, caller, item.job_id, request).await {
         Ok((verdict, session, _)) => {
             if verdict.job != wire::JobPart::Ok {
                 judgement.refused.push(item.job_id);
@@ -186,6 +190,7 @@ async fn call(
 
 async fn end(
     tx: &mut dyn Tx,
+    calls: &Calls,
     caller: &Actor,
     reports: &[wire::ReportItem],
     places: &[usize],
@@ -206,7 +211,7 @@ async fn end(
         }
     }
     let (places, endings): (Vec<usize>, Vec<EndingReport>) = endings.into_iter().unzip();
-    let (answers, sessions, gate) = work::end(tx, caller, &endings).await?;
+    let (answers, sessions, gate) = work::end(tx, calls, caller, &endings).await?;
     judgement.sessions = sessions;
     for ((place, report), answer) in places.into_iter().zip(&endings).zip(answers) {
         let judged = match answer::ended(&gate, report, answer) {

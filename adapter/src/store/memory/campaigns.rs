@@ -39,7 +39,7 @@ fn is_chosen(campaign: &CampaignRow, filter: &CampaignFilter) -> bool {
 }
 
 /// From an id on, exclusive; or from the beginning.
-fn after<Id>(id: Option<Id>) -> (Bound<Id>, Bound<Id>) {
+pub(super) fn after<Id>(id: Option<Id>) -> (Bound<Id>, Bound<Id>) {
     (
         id.map_or(Bound::Unbounded, Bound::Excluded),
         Bound::Unbounded,
@@ -98,6 +98,7 @@ impl Tables {
         }
         self.campaigns.delete(id);
         self.counts.delete(id);
+        self.samples_delete(id);
         let deltas = self.deltas.range(..);
         let deltas: Vec<i64> = deltas
             .filter(|(_, of)| **of == id)

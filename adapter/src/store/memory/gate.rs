@@ -108,7 +108,8 @@ impl Tables {
     }
 }
 
-const COUNT_MAX: u64 = i64::MAX as u64;
+/// What a signed number of 64 bits holds, as in the databases (R18).
+pub(super) const COUNT_MAX: u64 = i64::MAX as u64;
 
 /// I12, R7, R9: epoch and version never go back, and only a step of the epoch makes a PAUSED queue
 /// ACTIVE.

@@ -8,6 +8,7 @@ mod campaigns;
 mod gate;
 mod jobs;
 mod record;
+mod series;
 mod table;
 mod tables;
 mod work;
@@ -25,9 +26,10 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
-    Access, AttemptRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock, Error,
-    GateLock, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Page,
-    Result, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
+    Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
+    JournalRow, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
+    Store, TallyRow, Tx,
 };
 use tables::Tables;
 
@@ -449,6 +451,67 @@ impl Tx for MemoryTx {
 
     async fn idempotency_prune(&mut self, before: Timestamp) -> Result<u64> {
         self.write(|tables| Ok(tables.idempotency_prune(before)))
+    }
+
+    async fn campaigns_running(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>> {
+        Ok(self.tables.campaigns_running(after, limit))
+    }
+
+    async fn campaigns_ended_unsampled(
+        &mut self,
+        since: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>> {
+        Ok(self.tables.campaigns_ended_unsampled(since, until, limit))
+    }
+
+    async fn samples_write(&mut self, samples: &[SampleRow]) -> Result<()> {
+        self.write(|tables| {
+            tables.samples_write(samples);
+            Ok(())
+        })
+    }
+
+    async fn samples(&mut self, filter: &SampleFilter) -> Result<Vec<SampleRow>> {
+        Ok(self.tables.samples_read(filter))
+    }
+
+    async fn samples_latest(
+        &mut self,
+        of: &[SampleOf],
+        grain: Grain,
+        until: Timestamp,
+    ) -> Result<Vec<SampleRow>> {
+        Ok(self.tables.samples_latest(of, grain, until))
+    }
+
+    async fn samples_prune(&mut self, grain: Grain, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write(|tables| Ok(tables.samples_prune(grain, before, limit)))
+    }
+
+    async fn call_counts_add(&mut self, counts: &[CallCountRow]) -> Result<()> {
+        self.write(|tables| {
+            tables.call_counts_add(counts);
+            Ok(())
+        })
+    }
+
+    async fn call_counts(
+        &mut self,
+        service: &ServiceName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<CallCountRow>> {
+        Ok(self.tables.call_counts_read(service, since, until))
+    }
+
+    async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write(|tables| Ok(tables.call_counts_prune(before, limit)))
     }
 
     async fn note(&mut self, name: &str) -> Result<Option<String>> {

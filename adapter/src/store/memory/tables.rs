@@ -11,7 +11,8 @@ use andon::{
 
 use super::table::Table;
 use crate::store::{
-    AttemptRow, CampaignRow, Error, IdempotencyRow, JobRow, Result, SessionRow, StepRow, TallyRow,
+    AttemptRow, CallCountRow, CampaignRow, Error, Grain, IdempotencyRow, JobRow, Result, SampleOf,
+    SampleRow, SessionRow, StepRow, TallyRow,
 };
 
 /// The tables, each named once.
@@ -59,6 +60,9 @@ tables! {
     calls: (JobId, Token, u64) => (CallNumber, Verdict),
     steps: (JobId, String) => Arc<StepRow>,
     sessions: SessionId => Arc<SessionRow>,
+    samples: (SampleOf, Grain, Timestamp) => Arc<SampleRow>,
+    /// By the minute.
+    call_counts: (ServiceName, Timestamp) => CallCountRow,
     idempotency: String => Arc<IdempotencyRow>,
     notes: String => String,
 }

@@ -115,6 +115,7 @@ pub(super) fn set(columns: &[(&str, Kind)], parameter: u8) -> String {
             Kind::Id => (format!("t.{name}"), "uuid"),
             Kind::Text => (format!("t.{name}"), "text"),
             Kind::Int => (format!("t.{name}"), "bigint"),
+            Kind::Bool => (format!("t.{name}"), "boolean"),
             Kind::Time => (format!("t.{name}"), "timestamptz"),
             Kind::Bytes => (format!("decode(t.{name}, 'hex') AS {name}"), "text"),
             Kind::Json => (format!("t.{name}::jsonb AS {name}"), "text"),

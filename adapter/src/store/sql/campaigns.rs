@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use andon::{
     AnyCampaign, CampaignId, CampaignRecord, CampaignStage, Epoch, Intake, JobCounts, JobStage,
-    Marking,
+    Marking, Timestamp,
 };
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::dialect::{self, Connection, Db, FOR_UPDATE, Time};
 use super::gate::one;
 use super::rows::{Query, Row, Set, insert, json, limit, source, statement, value};
+use super::series;
 use crate::store::sql::{Columns, Kind, corrupt};
 use crate::store::{CampaignClass, CampaignFilter, CampaignRow, Page, Result};
 
@@ -91,6 +92,7 @@ fn bound<'q>(sql: &'static str, campaign: &CampaignRow) -> Query<'q> {
 }
 
 pub(super) async fn delete(connection: &mut Connection, id: CampaignId) -> Result<()> {
+    series::delete_samples(connection, id).await?;
     // Its jobs and counts go with it: ON DELETE CASCADE.
     let deleted = sqlx::query("DELETE FROM andon_campaigns WHERE id = $1")
         .bind(Uuid::from_u128(id.as_u128()))
@@ -482,6 +484,48 @@ pub(super) async fn unsettled(
         .fetch_all(connection)
         .await?;
     let read = |row| Ok(CampaignId::from_u128(Row::new(row, "campaign").id("id")?));
+    rows.iter().map(read).collect()
+}
+
+/// Walks an index of running campaigns.
+pub(super) async fn running(
+    connection: &mut Connection,
+    after: Option<CampaignId>,
+    rows_max: u32,
+) -> Result<Vec<CampaignRow>> {
+    let sql = format!(
+        "SELECT {CAMPAIGN} FROM andon_campaigns c \
+         WHERE c.stage = 'RUNNING' AND c.id > $1 ORDER BY c.id LIMIT $2"
+    );
+    let rows = statement(sql)
+        // No campaign has the id 0.
+        .bind(Uuid::from_u128(after.map_or(0, CampaignId::as_u128)))
+        .bind(limit(rows_max))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Walks an index of final campaigns, by when they became so.
+pub(super) async fn ended_unsampled(
+    connection: &mut Connection,
+    since: Timestamp,
+    until: Timestamp,
+    rows_max: u32,
+) -> Result<Vec<CampaignRow>> {
+    let sql = format!(
+        "SELECT {CAMPAIGN} FROM andon_campaigns c \
+         WHERE c.finished_at >= $1 AND c.finished_at <= $2 AND NOT EXISTS \
+         (SELECT 1 FROM andon_samples s WHERE s.campaign_id = c.id AND s.grain = 'fine' \
+          AND s.at >= c.finished_at) \
+         ORDER BY c.finished_at, c.id LIMIT $3"
+    );
+    let rows = statement(sql)
+        .bind(Time(since))
+        .bind(Time(until))
+        .bind(limit(rows_max))
+        .fetch_all(connection)
+        .await?;
     rows.iter().map(read).collect()
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Text,
     /// A whole number of 64 bits.
     Int,
+    /// Yes or no.
+    Bool,
     /// A time: see `dialect::json_time`.
     Time,
     /// Bytes, as hexadecimal digits.

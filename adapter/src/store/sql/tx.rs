@@ -8,6 +8,7 @@ mod gate;
 mod jobs;
 mod record;
 mod rows;
+mod series;
 mod work;
 
 use std::collections::BTreeMap;
@@ -21,9 +22,10 @@ use async_trait::async_trait;
 
 use super::dialect::{self, Connection, Db};
 use crate::store::{
-    AttemptRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock, Error, GateLock,
-    IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Page, Result,
-    SessionLock, SessionRow, StepRow, TallyRow, Tx,
+    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock,
+    Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
+    JournalRow, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
+    TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -380,6 +382,70 @@ impl Tx for SqlTx<'_> {
 
     async fn idempotency_prune(&mut self, before: Timestamp) -> Result<u64> {
         let answer = record::prune_idempotency(self.enter(), before).await;
+        self.leave(answer)
+    }
+
+    async fn campaigns_running(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>> {
+        let answer = campaigns::running(self.enter(), after, limit).await;
+        self.leave(answer)
+    }
+
+    async fn campaigns_ended_unsampled(
+        &mut self,
+        since: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<CampaignRow>> {
+        let answer = campaigns::ended_unsampled(self.enter(), since, until, limit).await;
+        self.leave(answer)
+    }
+
+    async fn samples_write(&mut self, samples: &[SampleRow]) -> Result<()> {
+        let answer = series::write_samples(self.enter(), samples).await;
+        self.leave(answer)
+    }
+
+    async fn samples(&mut self, filter: &SampleFilter) -> Result<Vec<SampleRow>> {
+        let answer = series::samples(self.enter(), filter).await;
+        self.leave(answer)
+    }
+
+    async fn samples_latest(
+        &mut self,
+        of: &[SampleOf],
+        grain: Grain,
+        until: Timestamp,
+    ) -> Result<Vec<SampleRow>> {
+        let answer = series::latest_samples(self.enter(), of, grain, until).await;
+        self.leave(answer)
+    }
+
+    async fn samples_prune(&mut self, grain: Grain, before: Timestamp, limit: u32) -> Result<u64> {
+        let answer = series::prune_samples(self.enter(), grain, before, limit).await;
+        self.leave(answer)
+    }
+
+    async fn call_counts_add(&mut self, counts: &[CallCountRow]) -> Result<()> {
+        let answer = series::add_call_counts(self.enter(), counts).await;
+        self.leave(answer)
+    }
+
+    async fn call_counts(
+        &mut self,
+        service: &ServiceName,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<CallCountRow>> {
+        let answer = series::call_counts(self.enter(), service, since, until).await;
+        self.leave(answer)
+    }
+
+    async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let answer = series::prune_call_counts(self.enter(), before, limit).await;
         self.leave(answer)
     }
 

@@ -75,7 +75,7 @@ pub(super) fn set(columns: &[(&str, Kind)], parameter: u8) -> String {
         .map(|(name, kind)| match kind {
             Kind::Id => format!("unhex(value ->> '{name}', '-') AS {name}"),
             Kind::Bytes => format!("unhex(value ->> '{name}') AS {name}"),
-            Kind::Text | Kind::Int | Kind::Time | Kind::Json => {
+            Kind::Text | Kind::Int | Kind::Bool | Kind::Time | Kind::Json => {
                 format!("value ->> '{name}' AS {name}")
             }
         })
