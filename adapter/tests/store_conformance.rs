@@ -33,6 +33,8 @@ mod locks;
 mod pages;
 #[path = "store_conformance/record.rs"]
 mod record;
+#[path = "store_conformance/series.rs"]
+mod series;
 #[path = "store_conformance/transactions.rs"]
 mod transactions;
 #[path = "store_conformance/work.rs"]
@@ -132,6 +134,16 @@ on_every_store! {
     i14_the_first_answer_under_a_key_is_kept in record,
     i14_old_answers_are_forgotten_and_new_ones_are_not in record,
     notes_are_written_over in record,
+
+    samples_are_read_as_they_were_written_in_order_of_time in series,
+    a_bucket_has_one_sample in series,
+    the_latest_sample_of_each_is_found in series,
+    old_samples_are_deleted_a_bounded_number_at_a_time in series,
+    samples_go_with_their_campaign in series,
+    running_campaigns_take_turns_to_be_sampled in series,
+    campaigns_that_ended_are_found_until_they_are_sampled in series,
+    r18_counts_of_calls_are_added_up_and_saturate in series,
+    old_counts_of_calls_are_deleted_a_bounded_number_at_a_time in series,
 
     i16_a_gate_change_waits_for_claims_and_claims_wait_for_it in locks,
     i16_claims_share_the_gate in locks,

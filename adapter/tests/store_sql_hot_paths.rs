@@ -164,6 +164,10 @@ async fn run(store: &SharedStore, round: u128) {
     tx.jobs_held(session_id(2)).await.unwrap();
     tx.sessions_dead(at(0), 10).await.unwrap();
     tx.oldest_pending().await.unwrap();
+    tx.campaigns_running(None, 10).await.unwrap();
+    tx.campaigns_ended_unsampled(at(0), at(10), 10)
+        .await
+        .unwrap();
     let page = Page {
         after: None,
         offset: 0,

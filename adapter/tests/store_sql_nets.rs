@@ -10,7 +10,8 @@
 
 use andon::{CampaignStage, Entry, Fingerprint, Gate, ServiceName};
 use andon_adapter::store::{
-    Access, Error, GateLock, IdempotencyRow, JournalFilter, SharedStore, StepRow, Tx,
+    Access, CallCountRow, Error, GateLock, Grain, IdempotencyRow, JournalFilter, SampleOf,
+    SampleRow, SharedStore, StepRow, Tx,
 };
 use serde_json::json;
 
@@ -82,6 +83,22 @@ async fn one_of_each(store: &SharedStore) {
         at: at(0),
     };
     tx.idempotency_insert(&idempotency).await.unwrap();
+    let sample = SampleRow {
+        of: SampleOf::Line,
+        grain: Grain::Fine,
+        at: at(0),
+        jobs: std::collections::BTreeMap::new(),
+        in_flight: 0,
+        is_paused: false,
+    };
+    tx.samples_write(&[sample]).await.unwrap();
+    let calls = CallCountRow {
+        service: openai,
+        minute: at(0),
+        succeeded: 1,
+        failed: 0,
+    };
+    tx.call_counts_add(&[calls]).await.unwrap();
     let opened = gate.decide_pause_queue(&operator(), at(1)).unwrap();
     let entry = Entry::new(opened.stamp, &opened.by, opened.events[0].clone());
     tx.journal_append(&[entry]).await.unwrap();
@@ -231,6 +248,18 @@ async fn constraints_refuse_by_name(db: Database) {
             "UPDATE andon_sessions SET lease_ns = -1",
         ),
         ("andon_sessions_name", "UPDATE andon_sessions SET name = ''"),
+        (
+            "andon_samples_grain",
+            "UPDATE andon_samples SET grain = 'rough'",
+        ),
+        (
+            "andon_samples_not_negative",
+            "UPDATE andon_samples SET paused = -1",
+        ),
+        (
+            "andon_call_counts_not_negative",
+            "UPDATE andon_call_counts SET failed = -1",
+        ),
         (
             "andon_idempotency_status",
             "UPDATE andon_idempotency SET status = 99",

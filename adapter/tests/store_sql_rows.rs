@@ -49,6 +49,7 @@ on_both!(
     tallies_are_of_the_present_state,
     what_is_dropped_is_rolled_back,
     migrations_are_idempotent,
+    a_line_of_the_first_schema_is_brought_up_to_date,
     a_transaction_whose_statement_failed_is_not_committed,
 );
 
@@ -859,6 +860,28 @@ async fn migrations_are_idempotent(db: Database) {
         matches!(error, andon_adapter::store::Error::SchemaNotCurrent),
         "{error:?}"
     );
+}
+
+/// A line that was made before there were figures over time keeps all that is in it.
+async fn a_line_of_the_first_schema_is_brought_up_to_date(db: Database) {
+    initialise(&db.store, &["openai"]).await;
+    add(&db.store, &[running(1)], &[job(1, 1)]).await;
+    for undone in [
+        "DROP TABLE andon_samples",
+        "DROP TABLE andon_call_counts",
+        "DROP INDEX andon_campaigns_finished",
+        "DELETE FROM andon_migrations WHERE version = 2",
+    ] {
+        db.raw.execute(undone).await;
+    }
+    assert!(db.store.check_schema().await.is_err());
+    assert_eq!(db.store.migrate().await.unwrap(), ["0002_series"]);
+    db.store.check_schema().await.unwrap();
+    let mut tx = db.store.begin(Access::Read).await.unwrap();
+    tx.gate().await.unwrap();
+    let left = tx.campaigns(&[campaign_id(1)]).await.unwrap();
+    assert_eq!(left, [running(1)]);
+    assert_eq!(tx.jobs(&[job_id(1)]).await.unwrap(), [job(1, 1)]);
 }
 
 /// `PostgreSQL` answers COMMIT of a failed transaction with a silent ROLLBACK; nobody is told so here.

@@ -3,17 +3,19 @@
 
 use andon::event::Tally;
 use andon::{
-    BreakerSettings, By, CampaignStage, Fingerprint, Gate, Intake, JobStage, Marking, Priority,
-    StepName, Verdict,
+    BreakerSettings, By, CampaignId, CampaignStage, Fingerprint, Gate, Intake, JobStage, Marking,
+    Priority, StepName, Verdict,
 };
 use andon_adapter::store::{
     Access, AttemptRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Error, GateLock,
-    JobFilter, JobRow, JournalFilter, JournalOrder, Page, StepRow, Tx,
+    Grain, JobFilter, JobRow, JournalFilter, JournalOrder, Page, SampleFilter, SampleOf, StepRow,
+    Tx,
 };
 use serde_json::json;
 
 use crate::fixture::{self, Subject, number};
 use crate::record::{answer, entry};
+use crate::series;
 use crate::store_sql::{
     at, attempt, campaign, campaign_id, epoch, initialise, job, job_id, mark, operator, service,
     session, session_id, token, with,
@@ -187,7 +189,7 @@ async fn write(pair: &mut Pair, dice: &mut Dice) -> bool {
     let (campaigns, jobs) = (campaigns_now(pair).await, jobs_now(pair).await);
     let number = campaigns.known(dice);
     let (of, second) = (campaign_id(number), dice.small(9));
-    match dice.roll(16) {
+    match dice.roll(17) {
         0 | 1 => {
             let number = campaigns.new_one(dice);
             let row = some_campaign(dice, number);
@@ -228,10 +230,31 @@ async fn write(pair: &mut Pair, dice: &mut Dice) -> bool {
         }
         10 | 11 => gate_write(pair, dice, second).await,
         12 => record_write(pair, dice, second).await,
+        13 => series_write(pair, dice, number, second).await,
         _ => {
             let number = jobs.known(dice);
             work_write(pair, dice, number, second).await
         }
+    }
+}
+
+async fn series_write(pair: &mut Pair, dice: &mut Dice, number: u128, second: i64) -> bool {
+    let (grain, limit) = (
+        dice.one_of(&Grain::ALL),
+        u32::try_from(dice.roll(4)).unwrap(),
+    );
+    let of = dice.one_of(&[SampleOf::Line, series::of(number)]);
+    match dice.roll(5) {
+        0 | 1 => {
+            let rows = [series::sample(of, grain, second, dice.roll(9))];
+            both!(pair, samples_write(&rows))
+        }
+        2 => both!(pair, samples_prune(grain, at(second - 3), limit)),
+        3 => {
+            let rows = [series::calls("openai", second, dice.roll(9), dice.roll(2))];
+            both!(pair, call_counts_add(&rows))
+        }
+        _ => both!(pair, call_counts_prune(at(60 * (second - 3)), limit)),
     }
 }
 
@@ -353,6 +376,29 @@ async fn read(pair: &mut Pair, dice: &mut Dice) {
     both!(pair, attempts(&keys));
     both!(pair, attempts_of(jobs[3]));
     lists(pair, dice).await;
+    series_read(pair, dice, number(one.as_u128()), after).await;
+}
+
+async fn series_read(pair: &mut Pair, dice: &mut Dice, one: u128, after: Option<CampaignId>) {
+    let (since, until) = (at(dice.small(9)), at(dice.small(9)));
+    let (grain, limit) = (
+        dice.one_of(&Grain::ALL),
+        u32::try_from(dice.roll(5)).unwrap(),
+    );
+    let filter = SampleFilter {
+        of: dice.one_of(&[SampleOf::Line, series::of(one)]),
+        grain,
+        since,
+        until,
+        limit,
+    };
+    let asked = [SampleOf::Line, series::of(one), series::of(one + 1)];
+    let (openai, hour) = (service("openai"), at(3600));
+    both!(pair, campaigns_running(after, limit));
+    both!(pair, campaigns_ended_unsampled(since, until, limit));
+    both!(pair, samples(&filter));
+    both!(pair, samples_latest(&asked, grain, until));
+    both!(pair, call_counts(&openai, since, hour));
 }
 
 async fn lists(pair: &mut Pair, dice: &mut Dice) {
