@@ -864,6 +864,9 @@ impl Scene {
         if name == "/worker/gate" {
             request = request.query(&[("worker_id", &self.worker)]);
         }
+        if name == "/queue-management/series/calls" {
+            request = request.query(&[("service", "openai")]);
+        }
         if !body.is_null() {
             request = request.json(&body);
         }
