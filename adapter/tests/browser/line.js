@@ -28,12 +28,9 @@ export class Line {
   static async start({ vendor, tokens = [] }) {
     if (!ANDON) throw new Error("ANDON_BINARY names no program: run `cargo xtask browser`, which builds it");
     const folder = await mkdtemp(join(tmpdir(), "andon-browser-"));
-    const database = await Database.create();
-    const services = SERVICES.map((name) => `[services.${name}]\nbase_url = "${vendor.url}/${name}"\ndeadline = "10s"\n`);
-    const entries = tokens.map(({ name, role, sha256 }) => `[[tokens]]\nname = "${name}"\nrole = "${role}"\nsha256 = "${sha256}"\n`);
-    await writeFile(join(folder, "andon.toml"), [...services, ...entries].join("\n"));
-    const line = new Line(folder, database, tokens);
+    const line = new Line(folder, await Database.create(), vendor, tokens);
     try {
+      await line.configure(tokens);
       await line.serve("127.0.0.1:0");
     } catch (error) {
       await line.stop();
@@ -42,10 +39,18 @@ export class Line {
     return line;
   }
 
-  constructor(folder, database, tokens) {
+  constructor(folder, database, vendor, tokens) {
     this.folder = folder;
     this.database = database;
+    this.vendor = vendor;
     this.tokens = tokens;
+  }
+
+  /** Writes the configuration, with these tokens. */
+  async configure(tokens) {
+    const services = SERVICES.map((name) => `[services.${name}]\nbase_url = "${this.vendor.url}/${name}"\ndeadline = "10s"\n`);
+    const entries = tokens.map(({ name, role, sha256 }) => `[[tokens]]\nname = "${name}"\nrole = "${role}"\nsha256 = "${sha256}"\n`);
+    await writeFile(join(this.folder, "andon.toml"), [...services, ...entries].join("\n"));
   }
 
   /** Starts the server on this address, and waits until it says that it listens. */

@@ -56,3 +56,12 @@ export async function isRefusedWith(page, name, ...words) {
   assert.equal(await button.getAttribute("aria-disabled"), "true", `the button ${name} can be used`);
   await reads(page, `#${await button.getAttribute("aria-describedby")}`, ...words);
 }
+
+/** Logs in with a token, from the page that is asked for first, and answers that page. */
+export async function logIn(person, { secret }, path = "/") {
+  const page = await person.opens(path);
+  await page.getByLabel("Your token").fill(secret);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log out" }).waitFor();
+  return page;
+}

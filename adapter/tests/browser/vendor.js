@@ -19,9 +19,9 @@ export class Vendor {
     return vendor;
   }
 
-  /** Every call to the service fails, once it has been answered well so often. */
-  breaks(service, { after = 0 } = {}) {
-    this.#broken.set(service, after);
+  /** Every call to the service fails with these words, once it has been answered well so often. */
+  breaks(service, { after = 0, saying = "upstream is overloaded" } = {}) {
+    this.#broken.set(service, { after, saying });
   }
 
   /** The service answers again. */
@@ -55,11 +55,11 @@ export class Vendor {
     await once(request, "end");
     await this.#held;
     const service = SERVICES.find((name) => request.url.startsWith(`/${name}/`)) ?? "unknown";
-    const isBroken = this.count(`${service} 200`) >= (this.#broken.get(service) ?? Infinity);
+    const broken = this.#broken.get(service);
+    const isBroken = broken && this.count(`${service} 200`) >= broken.after;
     const status = isBroken ? 503 : 200;
     this.calls.push(`${service} ${status}`);
-    const body = status === 200 ? { answer: "done" } : { error: "upstream is overloaded" };
-    response.writeHead(status, { "content-type": "application/json" });
-    response.end(JSON.stringify(body));
+    response.writeHead(status, { "content-type": isBroken ? "text/plain" : "application/json" });
+    response.end(isBroken ? broken.saying : '{"answer": "done"}');
   }
 }

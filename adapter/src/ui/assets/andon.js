@@ -97,35 +97,53 @@ function sayOutdated(region) {
   region.prepend(words);
 }
 
+const parts = (root) => [...root.querySelectorAll("main > [data-live]")];
+
 function renew(page) {
-  const next = [...page.querySelectorAll("[data-live]")];
-  const ids = (root) => [...root.querySelectorAll("main > [data-live]")].map((r) => r.id).join();
-  const isSame = ids(page) === ids(document);
-  if (!isSame && ![...document.querySelectorAll("main > [data-live]")].some(isInUse)) {
-    takeMain(page);
+  const main = document.getElementById("main");
+  const used = parts(document).filter(isInUse);
+  if (parts(page).length === 0) {
+    // The page of an error has nothing to be put in place of what is shown.
+    if (used.length === 0) takeMain(page);
+    else used.forEach(sayOutdated);
     return;
   }
-  for (const fresh of next) {
+  const gone = parts(document).filter((region) => !page.getElementById(region.id));
+  for (const region of gone) {
+    if (used.includes(region)) sayOutdated(region);
+    else region.remove();
+  }
+  let last = document.getElementById("notice");
+  for (const fresh of page.querySelectorAll("[data-live]")) {
     const region = document.getElementById(fresh.id);
-    const html = bare(fresh.innerHTML);
-    if (!region || shown.get(fresh.id) === html) continue;
-    if (isInUse(region)) {
-      sayOutdated(region);
-      continue;
-    }
-    const focus = region.contains(document.activeElement) ? document.activeElement : null;
-    const place = focus && [...region.querySelectorAll("a, button, summary")].indexOf(focus);
-    region.className = fresh.className;
-    region.replaceChildren(...fresh.childNodes);
-    shown.set(fresh.id, html);
-    localise(region);
-    if (focus) region.querySelectorAll("a, button, summary")[place]?.focus({ preventScroll: true });
+    const isPart = fresh.parentElement.id === "main";
+    if (region) renewRegion(region, fresh);
+    else if (isPart) add(main, last, fresh);
+    if (isPart) last = document.getElementById(fresh.id);
   }
-  if (!isSame) {
-    // Parts that are no longer there, or new ones, wait until nobody is at work on the page.
-    const kept = document.querySelector("main > [data-live]");
-    if (kept) [...document.querySelectorAll("main > [data-live]")].filter(isInUse).forEach(sayOutdated);
+}
+
+function add(main, last, region) {
+  shown.set(region.id, bare(region.innerHTML));
+  if (last) last.after(region);
+  else main.prepend(region);
+  localise(region);
+}
+
+function renewRegion(region, fresh) {
+  const html = bare(fresh.innerHTML);
+  if (shown.get(fresh.id) === html) return;
+  if (isInUse(region)) {
+    sayOutdated(region);
+    return;
   }
+  const focus = region.contains(document.activeElement) ? document.activeElement : null;
+  const place = focus && [...region.querySelectorAll("a, button, summary")].indexOf(focus);
+  region.className = fresh.className;
+  region.replaceChildren(...fresh.childNodes);
+  shown.set(fresh.id, html);
+  localise(region);
+  if (focus) region.querySelectorAll("a, button, summary")[place]?.focus({ preventScroll: true });
 }
 
 function takeMain(page) {
