@@ -6,7 +6,7 @@ import { Person, startBrowser } from "./browser.js";
 import { Line } from "./line.js";
 import { Vendor } from "./vendor.js";
 
-/** The longest that a test may take. */
+/** The longest that a test may take, if it says nothing else. */
 const LIMIT = 120_000;
 
 let browser;
@@ -16,8 +16,8 @@ after(async () => (await browser)?.close());
  * A test with a line of its own. `tokens` are the server's; `allows` are patterns of what the test brings
  * about itself and would be wrong elsewhere, such as the console's line on a refused request.
  */
-export function story(name, { tokens = [], allows = [] }, body) {
-  test(name, { timeout: LIMIT }, async (t) => {
+export function story(name, { tokens = [], allows = [], limit = LIMIT }, body) {
+  test(name, { timeout: limit }, async (t) => {
     browser ??= startBrowser();
     const vendor = await Vendor.start();
     const people = [];

@@ -41,6 +41,41 @@ story("each_operator_sees_the_others_act_within_a_second", { tokens: [DAY, NIGHT
   assert.deepEqual(actors.map((actor) => /(day|night)-shift/.exec(actor)?.[0]), ["day-shift", "night-shift", "day-shift"]);
 });
 
+/** Answers a promise of the next time that a page hears something from its stream of events. */
+async function streamOf(page) {
+  const devtools = await page.context().newCDPSession(page);
+  let stream;
+  devtools.on("Network.requestWillBeSent", ({ requestId, request }) => {
+    if (request.url.endsWith("/events")) stream = requestId;
+  });
+  await devtools.send("Network.enable");
+  const isOfStream = (resolve) => devtools.on("Network.dataReceived", ({ requestId }) => requestId === stream && resolve());
+  return { hears: () => new Promise(isOfStream) };
+}
+
+story("an_act_that_is_heard_of_while_the_page_is_fetched_is_seen_within_a_second_too", {}, async ({ line, person }) => {
+  const operator = await person();
+  const page = await operator.context.newPage();
+  const stream = await streamOf(page);
+  await page.goto("/");
+  await seesLine(page, "RUNNING");
+  const open = (service) => line.api("POST", "/queue-management/pause-service", { service, reason: "quota" });
+  let answered;
+  const isAnswered = new Promise((resolve) => (answered = resolve));
+  const openMeanwhile = async (route) => {
+    const response = await route.fetch();
+    const hears = stream.hears();
+    await open("perplexity");
+    await hears;
+    await route.fulfill({ response });
+    answered();
+  };
+  await page.route(`${line.url}/`, openMeanwhile, { times: 1 });
+  await open("openai");
+  await isAnswered;
+  await page.locator("#services tr", { hasText: "perplexity" }).getByText("held").waitFor({ timeout: SEEN_WITHIN });
+});
+
 const REFUSED = [/status of 412/];
 
 /** Keeps a tab from hearing of anything, without its noticing: what it asks for is not answered. */

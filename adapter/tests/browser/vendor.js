@@ -8,7 +8,8 @@ export class Vendor {
   /** The calls that were answered, as `SERVICE STATUS`. */
   calls = [];
   #broken = new Map();
-  #held = null;
+  #hold = null;
+  #arrived = 0;
 
   static async start() {
     const vendor = new Vendor();
@@ -29,13 +30,14 @@ export class Vendor {
     this.#broken.delete(service);
   }
 
-  /** From now on no call is answered, until the function that is returned is called. */
-  holds() {
-    let release;
-    this.#held = new Promise((resolve) => (release = resolve));
+  /** No call beyond so many is answered, until the function that is returned is called. */
+  holds({ after }) {
+    const hold = { after };
+    hold.isOver = new Promise((resolve) => (hold.end = resolve));
+    this.#hold = hold;
     return () => {
-      this.#held = null;
-      release();
+      this.#hold = null;
+      hold.end();
     };
   }
 
@@ -53,7 +55,8 @@ export class Vendor {
   async #answer(request, response) {
     request.resume();
     await once(request, "end");
-    await this.#held;
+    this.#arrived += 1;
+    if (this.#arrived > this.#hold?.after) await this.#hold.isOver;
     const service = SERVICES.find((name) => request.url.startsWith(`/${name}/`)) ?? "unknown";
     const broken = this.#broken.get(service);
     const isBroken = broken && this.count(`${service} 200`) >= broken.after;

@@ -13,7 +13,7 @@ const shown = new Map(); // of each live region: the HTML that the server gave f
 let asOf = new Date(); // when what is shown was true
 let timer = 0;
 let looking = false;
-let lookAgain = false;
+let hasChanged = false; // … since the last look began
 let sending = false;
 let stream = null;
 
@@ -179,11 +179,11 @@ async function read(response) {
 
 async function look() {
   if (looking || sending) {
-    lookAgain = true;
+    hasChanged = true;
     return;
   }
   looking = true;
-  lookAgain = false;
+  hasChanged = false;
   clearTimeout(timer);
   try {
     const began = new Date();
@@ -199,8 +199,14 @@ async function look() {
     lost();
   } finally {
     looking = false;
-    plan(lookAgain ? DEBOUNCE : document.hidden ? POLL_HIDDEN : POLL_SEEN);
+    plan(hasChanged ? DEBOUNCE : document.hidden ? POLL_HIDDEN : POLL_SEEN);
   }
+}
+
+// Changes that come closer to each other than the wait must not put the look off for ever.
+function change() {
+  if (!hasChanged && !looking) plan(DEBOUNCE);
+  hasChanged = true;
 }
 
 function plan(wait) {
@@ -246,7 +252,7 @@ async function listen() {
       quiet = setTimeout(() => mine.abort(), QUIET_MAX);
       const { done, value } = await reader.read();
       if (done) break;
-      if (value.includes("data:")) plan(DEBOUNCE);
+      if (value.includes("data:")) change();
     }
   } catch {
     // Whether the line can be reached at all is found by looking.
