@@ -123,7 +123,7 @@ struct Banner {
     since: Option<(Time, Time)>,
     chain: Option<Chain>,
     in_flight: String,
-    waiting: String,
+    pending: String,
     paused: Option<String>,
     oldest: Option<(Time, Time)>,
     /// Campaigns that are paused though the queue is active.
@@ -264,7 +264,7 @@ fn banner(snapshot: &Snapshot, status: &StatusView) -> Banner {
         since: status.queue.paused_at.map(with_ago),
         chain: status.queue.cause.as_ref().map(Chain::of),
         in_flight: number(status.in_flight),
-        waiting: number(jobs(JobStatus::Pending)),
+        pending: number(jobs(JobStatus::Pending)),
         paused: (paused > 0).then(|| number(paused)),
         oldest: status.oldest_pending_at.map(with_ago),
         on_their_own: on_their_own

@@ -117,6 +117,6 @@ fn cookie(token: &str, seconds: u32, secure: &str) -> String {
 fn is_encrypted(uri: &Uri, headers: &HeaderMap) -> &'static str {
     let forwarded = headers.get("x-forwarded-proto");
     let is_https = uri.scheme_str() == Some("https")
-        || forwarded.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"https"));
+        || forwarded.is_some_and(|value| value.as_bytes().starts_with(b"https"));
     if is_https { "; Secure" } else { "" }
 }
