@@ -667,6 +667,7 @@ async fn r36_r31_who_is_no_operator_sees_why_and_is_refused() {
     let by_ada = page_of(&server, "ada", "/").await;
     let stop = fields(&by_ada, "/queue/pause-queue");
     let viewer = page_of(&server, "vera", "/").await;
+    says(&viewer, "viewer vera");
     let cord = form(&viewer, "/queue/pause-queue");
     assert!(
         cord.contains("aria-disabled")

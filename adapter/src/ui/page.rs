@@ -38,6 +38,16 @@ pub(super) struct Visit {
     has_session: bool,
 }
 
+impl Visit {
+    /// Who looks, in words. To the rules a viewer is an automation (R36); to itself it is a viewer.
+    fn who(&self) -> String {
+        match (&self.actor, self.role) {
+            (Actor::Automation(name), Role::Viewer) => format!("viewer {name}"),
+            (actor, _) => actor.describe(),
+        }
+    }
+}
+
 impl FromRequestParts<App> for Visit {
     type Rejection = Failure;
 
@@ -109,7 +119,7 @@ impl Frame {
             title: String::new(),
             state: Some(LineState::of(gate)),
             room,
-            who: visit.actor.describe(),
+            who: visit.who(),
             has_session: visit.has_session,
             notice,
             as_of: Some(Time::of(now)),
@@ -130,7 +140,7 @@ impl Frame {
             title: title.into(),
             state: Some(LineState::Unknown),
             room,
-            who: visit.actor.describe(),
+            who: visit.who(),
             has_session: visit.has_session,
             notice: None,
             as_of: None,

@@ -153,7 +153,7 @@ function takeMain(page) {
   localise(main);
   const at = document.getElementById("as-of");
   const next = page.getElementById("as-of");
-  if (at && next) at.replaceChildren(...next.childNodes);
+  if (at) at.replaceChildren(...(next?.childNodes ?? []));
   if (at) localise(at);
 }
 
