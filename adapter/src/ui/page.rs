@@ -174,6 +174,10 @@ impl Frame {
         Icon::of(self.state())
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.state() == LineState::Running
+    }
+
     pub(super) fn is_about_the_line(&self) -> bool {
         self.state.is_some()
     }
