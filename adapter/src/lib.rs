@@ -1,6 +1,7 @@
 //! andon as a product.
 
 pub mod api;
+mod chart;
 pub mod cli;
 pub mod client;
 mod clock;

@@ -35,7 +35,7 @@ use crate::wire::{Envelope, time as times};
 const CAMPAIGNS_LISTED: u32 = 50;
 
 /// How many of its last transitions one breaker shows.
-const TRANSITIONS_SHOWN: u32 = 20;
+pub(crate) const TRANSITIONS_SHOWN: u32 = 20;
 
 /// How many campaigns a resume can keep back.
 const KEEP_MAX: usize = 1_000;
@@ -44,7 +44,7 @@ const KEEP_MAX: usize = 1_000;
 const KINDS_MAX: usize = 50;
 
 /// What counts as a transition of a breaker.
-const TRANSITIONS: [&str; 6] = [
+pub(crate) const TRANSITIONS: [&str; 6] = [
     "breaker_opened",
     "breaker_reopened",
     "breaker_held",
@@ -146,7 +146,7 @@ fn queue_view(gate: &andon::Gate) -> QueueView {
     }
 }
 
-fn breaker_view(gate: &andon::Gate, breaker: &AnyBreaker) -> BreakerView {
+pub(crate) fn breaker_view(gate: &andon::Gate, breaker: &AnyBreaker) -> BreakerView {
     let record = breaker.record();
     let queue_cause = gate
         .queue()
@@ -1225,7 +1225,7 @@ async fn history(
 }
 
 /// Reads `queue_paused,queue_resumed`; empty for all.
-fn read_kinds(text: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn read_kinds(text: &str) -> Result<Vec<String>, Failure> {
     let kinds: Vec<String> = text
         .split(',')
         .map(|kind| kind.trim().to_owned())
@@ -1243,7 +1243,7 @@ fn read_kinds(text: &str) -> Result<Vec<String>, Failure> {
 }
 
 /// An instant that every store can compare with.
-pub(super) fn read_instant(
+pub(crate) fn read_instant(
     path: &str,
     at: Option<DateTime<Utc>>,
 ) -> Result<Option<Timestamp>, Failure> {

@@ -16,7 +16,7 @@ use super::extract::Query;
 use super::problem::Failure;
 use super::queue_management::read_instant;
 use super::shapes::time;
-use crate::line::series::{self, Asked, CallPoint, JobPoint, Span};
+use crate::line::series::{self, Asked, CallPoint, JobPoint, POINTS_MAX, Span};
 use crate::store::SampleOf;
 use crate::wire::{Envelope, time as times};
 
@@ -140,6 +140,7 @@ fn asked(since: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>) -> Result<A
     Ok(Asked {
         since: read_instant("since", since)?,
         until: read_instant("until", until)?,
+        points_max: POINTS_MAX,
     })
 }
 

@@ -23,7 +23,6 @@ use super::{Exit, Failure, Result, ServerArgs, output, signals};
 use crate::ops::config::Span;
 use crate::wire::NewJob;
 
-mod chart;
 mod facts;
 mod figures;
 mod html;

@@ -203,12 +203,14 @@ async fn of_campaigns(
 }
 
 /// From when to when a series is asked for; the newest hour if left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     /// From when.
     pub since: Option<Timestamp>,
     /// Until when: now at the latest.
     pub until: Option<Timestamp>,
+    /// How many points at most: 3 to [`POINTS_MAX`].
+    pub points_max: u32,
 }
 
 /// From when to when a series goes, and how far apart its points are.
@@ -229,7 +231,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// The finest step of at most [`POINTS_MAX`] points that `length` divides.
+    /// The finest step of at most so many points as are asked for, that `length` divides.
     fn new(asked: Asked, now: Timestamp, length: impl Fn(Grain) -> Duration) -> Result<Self> {
         let until = asked.until.unwrap_or(now).min(now);
         let since = asked.since.unwrap_or_else(|| before(until, FINE_SHOWN));
@@ -250,7 +252,8 @@ impl Reading {
         let unit = micros(length(grain));
         let units = micros(until.since(since)).div_euclid(unit);
         // Two steps may lie in the span with a part only: the first and the last.
-        let steps = units.div_euclid(i64::from(POINTS_MAX) - 2) + 1;
+        let most = i64::from(asked.points_max.clamp(3, POINTS_MAX)) - 2;
+        let steps = units.div_euclid(most) + 1;
         let step = Duration::from_micros(unit.saturating_mul(steps).unsigned_abs());
         let since = bucket_of(since, step);
         let span = Span { since, until, step };

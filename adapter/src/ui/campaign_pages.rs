@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 
+use super::charts::{self, ChartShown};
 use super::forms::{Act, ActForm, CampaignAct, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit, newest_entry};
@@ -24,7 +25,7 @@ use crate::api::views::{Campaign, JobError, ListCampaigns};
 use crate::api::{App, shapes};
 use crate::line::campaigns::{self, CampaignQuery};
 use crate::line::{self};
-use crate::store::{JournalFilter, Tx};
+use crate::store::{JournalFilter, SampleOf, Tx};
 
 /// How many entries of its journal a campaign shows.
 const ENTRIES_SHOWN: u32 = 20;
@@ -302,6 +303,7 @@ struct CampaignPage {
     finished: Option<(Time, Time)>,
     rate: Option<String>,
     counts: Counts,
+    chart: ChartShown,
     errors: Vec<ErrorRow>,
     timeline: Timeline,
     forms: Vec<ActForm>,
@@ -361,6 +363,7 @@ async fn read(tx: &mut dyn Tx, id: CampaignId, visit: &Visit) -> line::Result<Ca
             .finished_per_minute
             .map(|rate| format!("{rate:.1}")),
         counts: Counts::of(&campaign.job_counts),
+        chart: charts::jobs(tx, SampleOf::Campaign(id)).await?,
         errors: details.last_errors.iter().map(ErrorRow::of).collect(),
         timeline,
         forms: offered(&details, blocked, &forms),

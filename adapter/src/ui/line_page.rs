@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::campaign_pages::{CampaignTable, Counts};
+use super::charts::{self, ChartShown};
 use super::forms::{Act, ActForm, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit};
@@ -21,7 +22,7 @@ use crate::api::views::Campaign;
 use crate::line::campaigns::{self, CampaignQuery};
 use crate::line::queue::{self, Snapshot};
 use crate::line::{self, LineState};
-use crate::store::{JournalFilter, JournalRow, Page, Tx};
+use crate::store::{JournalFilter, JournalRow, Page, SampleOf, Tx};
 
 /// How many unfinished campaigns the page lists.
 const CAMPAIGNS_SHOWN: u32 = 50;
@@ -41,6 +42,7 @@ struct Look {
     campaigns_total: u64,
     rows: Vec<JournalRow>,
     timeline: Timeline,
+    chart: ChartShown,
 }
 
 /// Reads the page in one transaction, with a number of statements that does not grow with the line.
@@ -82,6 +84,7 @@ async fn look(tx: &mut dyn Tx, visit: &Visit) -> line::Result<Look> {
         campaigns_total,
         rows,
         timeline,
+        chart: charts::jobs(tx, SampleOf::Line).await?,
     })
 }
 
@@ -205,6 +208,7 @@ struct LinePage {
     counts: Counts,
     workers: Vec<WorkerRow>,
     workers_more: Option<String>,
+    chart: ChartShown,
     timeline: Timeline,
 }
 
@@ -247,6 +251,7 @@ impl LinePage {
                 .collect(),
             workers_more: (workers > WORKERS_SHOWN)
                 .then(|| format!("{WORKERS_SHOWN} of {workers} are shown.")),
+            chart: look.chart,
             timeline: look.timeline,
             frame: look.frame.titled("Line"),
         }

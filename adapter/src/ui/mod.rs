@@ -7,10 +7,13 @@
 mod actions;
 mod assets;
 mod campaign_pages;
+mod charts;
 mod forms;
+mod history_page;
 mod job_pages;
 mod line_page;
 mod page;
+mod service_page;
 pub(crate) mod session;
 mod show;
 mod timeline;
@@ -66,6 +69,8 @@ pub(crate) fn is_page(path: &str) -> bool {
 fn pages() -> Router<App> {
     Router::new()
         .route("/", get(line_page::line))
+        .route("/services/{service}", get(service_page::service))
+        .route("/history", get(history_page::history))
         .merge(campaign_pages::router())
         .merge(job_pages::router())
 }

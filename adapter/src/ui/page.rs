@@ -84,6 +84,8 @@ pub(super) enum Room {
     Campaigns,
     /// `/jobs`
     Jobs,
+    /// `/history`
+    History,
     /// None of them.
     Elsewhere,
 }
@@ -202,11 +204,12 @@ impl Frame {
         self.as_of.as_ref()
     }
 
-    pub(super) fn rooms(&self) -> [(&'static str, &'static str, bool); 3] {
+    pub(super) fn rooms(&self) -> [(&'static str, &'static str, bool); 4] {
         [
             ("/", "Line", Room::Line),
             ("/campaigns", "Campaigns", Room::Campaigns),
             ("/jobs", "Jobs", Room::Jobs),
+            ("/history", "History", Room::History),
         ]
         .map(|(path, name, room)| (path, name, room == self.room))
     }

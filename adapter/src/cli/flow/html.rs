@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::chart::{Chart, Series, Shape};
 use super::figures::{Bucket, Latency};
 use super::report::Report;
 use super::run::End;
 use super::stop::Stop;
 use super::text::{counts, latency, quickness};
 use super::watch::Sample;
+use crate::chart::{Axis, Chart, Paint, Paused, Series, Shape, escape};
 use crate::cli::invariants::Check;
 use crate::cli::line_clock::millis_between;
 use crate::cli::output;
@@ -158,7 +158,8 @@ fn charts(report: &Report) -> String {
         unit,
         series,
         seconds: millis_between(report.began_at, report.ended_at) / 1000.0,
-        paused_s,
+        axis: Axis::Seconds,
+        paused: paused_s.map_or(Paused::Never, Paused::From),
     };
     let jobs = chart("Jobs by status over time", "jobs", jobs_by_status(report));
     let count = work(
@@ -188,8 +189,11 @@ fn figure(chart: &Chart, shape: Shape, table: &str) -> String {
         .series
         .iter()
         .map(|series| {
-            let (colour, name) = (series.colour, escape(&series.name));
-            format!("<li><i style=\"background:{colour}\"></i>{name}</li>")
+            let (paint, name) = (series.paint.area(), escape(&series.name));
+            format!(
+                "<li><svg class=\"swatch\" viewBox=\"0 0 8 8\" aria-hidden=\"true\">\
+                 <rect width=\"8\" height=\"8\" {paint}/></svg>{name}</li>"
+            )
         })
         .collect();
     format!(
@@ -206,7 +210,7 @@ fn jobs_by_status(report: &Report) -> Vec<Series> {
         .iter()
         .map(|(status, colour)| Series {
             name: (*status).to_owned(),
-            colour,
+            paint: Paint::Colour(colour),
             points: report
                 .samples
                 .iter()
@@ -253,7 +257,7 @@ fn work(buckets: &[Bucket], value: &dyn Fn(&Latency) -> f64, nothing: Option<f64
         .zip(COLOURS.iter().cycle())
         .map(|(name, colour)| Series {
             name: name.clone(),
-            colour,
+            paint: Paint::Colour(colour),
             points: buckets
                 .iter()
                 .map(|bucket| {
@@ -367,22 +371,6 @@ fn behind(words: &str, content: &str) -> String {
     )
 }
 
-/// A text as HTML shows it and no more: error texts come from outside services.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
-}
-
 /// From the bottom up, in colours that are told apart without red and green.
 const STATUSES: [(&str, &str); 6] = [
     ("COMPLETED", "#009e73"),
@@ -409,8 +397,8 @@ table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top;border-bottom:1px solid #8884}\
 figure{margin:1.5rem 0}\
 figcaption ul{list-style:none;display:flex;flex-wrap:wrap;gap:.2rem 1rem;padding:0;margin:0}\
-figcaption i{display:inline-block;width:.8em;height:.8em;margin-right:.4em}\
 svg{width:100%;height:auto;font:12px system-ui,sans-serif}\
+svg.swatch{width:.8em;height:.8em;margin-right:.4em}\
 svg text{fill:currentColor}\
 .grid{stroke:#8885}\
 .paused{stroke:currentColor;stroke-dasharray:4 3}";

@@ -1,0 +1,167 @@
+//! The journal, filtered by the address (R31).
+
+use andon::{CampaignId, ServiceName};
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::Deserialize;
+
+use super::campaign_pages::{address, unless_empty};
+use super::html;
+use super::page::{Frame, Room, Visit};
+use super::timeline::{self, Timeline};
+use crate::api::App;
+use crate::api::extract::{Query, invalid};
+use crate::api::problem::Failure;
+use crate::api::queue_management::{read_instant, read_kinds};
+use crate::store::JournalFilter;
+
+/// How many entries are on a page.
+const PER_PAGE: u32 = 50;
+
+/// What is asked for most, and the kinds that it is.
+const USUAL: [(&str, &str); 4] = [
+    (
+        "pauses and resumes",
+        "queue_paused,queue_paused_again,queue_resumed,resume_refused",
+    ),
+    (
+        "breakers",
+        "breaker_opened,breaker_reopened,breaker_held,breaker_half_opened,breaker_closed,breaker_reset,reset_refused",
+    ),
+    (
+        "campaigns",
+        "campaign_created,campaign_started,campaign_paused,campaign_paused_again,campaign_kept,campaign_closed,campaign_cancelled,campaign_settled,campaign_reopened,campaign_deleted",
+    ),
+    (
+        "jobs",
+        "job_paused,job_paused_again,job_cancelled,job_retried",
+    ),
+];
+
+/// The fields of the form, as a browser sends them: what is left empty is none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryFields {
+    kind: Option<String>,
+    service: Option<String>,
+    campaign: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    after: Option<i64>,
+}
+
+struct UsualShown {
+    name: &'static str,
+    kinds: &'static str,
+    is_chosen: bool,
+}
+
+#[derive(Template)]
+#[template(path = "history.html")]
+struct HistoryPage {
+    frame: Frame,
+    usual: Vec<UsualShown>,
+    /// Kinds that are none of the usual choices.
+    other: Option<String>,
+    service: String,
+    campaign: String,
+    since: String,
+    until: String,
+    timeline: Timeline,
+    first: Option<String>,
+    next: Option<String>,
+}
+
+/// An instant as a browser's field gives it, in UTC, or as the API does.
+fn instant(path: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(at.to_utc());
+    }
+    ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .map(|at| at.and_utc())
+        .ok_or_else(|| invalid(path, "must be a day and a time, such as 2026-01-31T12:00"))
+}
+
+/// `GET /history`.
+pub(super) async fn history(
+    State(app): State<App>,
+    visit: Visit,
+    Query(fields): Query<HistoryFields>,
+) -> Result<Response, Failure> {
+    let kind = unless_empty(fields.kind);
+    let service = unless_empty(fields.service);
+    let campaign = unless_empty(fields.campaign);
+    let (since, until) = (unless_empty(fields.since), unless_empty(fields.until));
+    let time = |path, text: Option<&str>| {
+        let at = text.map(|text| instant(path, text)).transpose()?;
+        read_instant(path, at)
+    };
+    let named =
+        |name: String| ServiceName::new(name).map_err(|e| invalid("service", &e.to_string()));
+    let filter = JournalFilter {
+        before_seq: fields.after,
+        kinds: read_kinds(kind.as_deref().unwrap_or_default())?,
+        service: service.clone().map(named).transpose()?,
+        campaign: campaign
+            .as_deref()
+            .map(|id| id.trim().parse::<CampaignId>())
+            .transpose()
+            .map_err(|_| invalid("campaign", "must be a campaign's identifier"))?,
+        since: time("since", since.as_deref())?,
+        until: time("until", until.as_deref())?,
+        limit: PER_PAGE + 1,
+        ..JournalFilter::default()
+    };
+    let (frame, timeline, last) = app
+        .line
+        .query(move |tx| {
+            Box::pin(async move {
+                let gate = tx.gate().await?;
+                let frame = Frame::read(tx, &visit, &gate, Room::History).await?;
+                let mut rows = tx.journal(&filter).await?;
+                let is_more = rows.len() > PER_PAGE as usize;
+                rows.truncate(PER_PAGE as usize);
+                let last = rows.last().map(|row| row.seq).filter(|_| is_more);
+                Ok((frame, timeline::shown(tx, &rows).await?, last))
+            })
+        })
+        .await?;
+    let at = |after: Option<&str>| {
+        let fields = [
+            ("kind", kind.as_deref()),
+            ("service", service.as_deref()),
+            ("campaign", campaign.as_deref()),
+            ("since", since.as_deref()),
+            ("until", until.as_deref()),
+            ("after", after),
+        ];
+        address("/history", &fields)
+    };
+    let is_usual = |kinds: &str| kind.as_deref() == Some(kinds);
+    let page = HistoryPage {
+        frame: frame.titled("History"),
+        usual: USUAL
+            .map(|(name, kinds)| UsualShown {
+                name,
+                kinds,
+                is_chosen: is_usual(kinds),
+            })
+            .into(),
+        other: kind
+            .clone()
+            .filter(|_| !USUAL.iter().any(|(_, kinds)| is_usual(kinds))),
+        timeline,
+        first: fields.after.is_some().then(|| at(None)),
+        next: last.map(|last| at(Some(&last.to_string()))),
+        service: service.clone().unwrap_or_default(),
+        campaign: campaign.clone().unwrap_or_default(),
+        since: since.clone().unwrap_or_default(),
+        until: until.clone().unwrap_or_default(),
+    };
+    Ok(html(StatusCode::OK, &page))
+}
