@@ -87,36 +87,63 @@ fn instant(path: &str, text: &str) -> Result<DateTime<Utc>, Failure> {
         .ok_or_else(|| invalid(path, "must be a day and a time, such as 2026-01-31T12:00"))
 }
 
+impl HistoryFields {
+    /// Without what was left empty.
+    fn cleaned(self) -> Self {
+        Self {
+            kind: unless_empty(self.kind),
+            service: unless_empty(self.service),
+            campaign: unless_empty(self.campaign),
+            since: unless_empty(self.since),
+            until: unless_empty(self.until),
+            after: self.after,
+        }
+    }
+
+    fn filter(&self) -> Result<JournalFilter, Failure> {
+        let time = |path, text: Option<&str>| {
+            let at = text.map(|text| instant(path, text)).transpose()?;
+            read_instant(path, at)
+        };
+        let service = self.service.clone().map(ServiceName::new).transpose();
+        let campaign = self.campaign.as_deref().map(|id| id.trim().parse());
+        let campaign: Option<CampaignId> = campaign
+            .transpose()
+            .map_err(|_| invalid("campaign", "must be a campaign's identifier"))?;
+        Ok(JournalFilter {
+            before_seq: self.after,
+            kinds: read_kinds(self.kind.as_deref().unwrap_or_default())?,
+            service: service.map_err(|error| invalid("service", error.to_string()))?,
+            campaign,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+            limit: PER_PAGE + 1,
+            ..JournalFilter::default()
+        })
+    }
+
+    /// The address of these entries from there on.
+    fn address(&self, after: Option<&str>) -> String {
+        let fields = [
+            ("kind", self.kind.as_deref()),
+            ("service", self.service.as_deref()),
+            ("campaign", self.campaign.as_deref()),
+            ("since", self.since.as_deref()),
+            ("until", self.until.as_deref()),
+            ("after", after),
+        ];
+        address("/history", &fields)
+    }
+}
+
 /// `GET /history`.
 pub(super) async fn history(
     State(app): State<App>,
     visit: Visit,
     Query(fields): Query<HistoryFields>,
 ) -> Result<Response, Failure> {
-    let kind = unless_empty(fields.kind);
-    let service = unless_empty(fields.service);
-    let campaign = unless_empty(fields.campaign);
-    let (since, until) = (unless_empty(fields.since), unless_empty(fields.until));
-    let time = |path, text: Option<&str>| {
-        let at = text.map(|text| instant(path, text)).transpose()?;
-        read_instant(path, at)
-    };
-    let named =
-        |name: String| ServiceName::new(name).map_err(|e| invalid("service", &e.to_string()));
-    let filter = JournalFilter {
-        before_seq: fields.after,
-        kinds: read_kinds(kind.as_deref().unwrap_or_default())?,
-        service: service.clone().map(named).transpose()?,
-        campaign: campaign
-            .as_deref()
-            .map(|id| id.trim().parse::<CampaignId>())
-            .transpose()
-            .map_err(|_| invalid("campaign", "must be a campaign's identifier"))?,
-        since: time("since", since.as_deref())?,
-        until: time("until", until.as_deref())?,
-        limit: PER_PAGE + 1,
-        ..JournalFilter::default()
-    };
+    let fields = fields.cleaned();
+    let filter = fields.filter()?;
     let (frame, timeline, last) = app
         .line
         .query(move |tx| {
@@ -131,18 +158,9 @@ pub(super) async fn history(
             })
         })
         .await?;
-    let at = |after: Option<&str>| {
-        let fields = [
-            ("kind", kind.as_deref()),
-            ("service", service.as_deref()),
-            ("campaign", campaign.as_deref()),
-            ("since", since.as_deref()),
-            ("until", until.as_deref()),
-            ("after", after),
-        ];
-        address("/history", &fields)
-    };
-    let is_usual = |kinds: &str| kind.as_deref() == Some(kinds);
+    let kind = fields.kind.as_deref();
+    let is_usual = |kinds: &str| kind == Some(kinds);
+    let is_other = !USUAL.iter().any(|(_, kinds)| is_usual(kinds));
     let page = HistoryPage {
         frame: frame.titled("History"),
         usual: USUAL
@@ -152,16 +170,14 @@ pub(super) async fn history(
                 is_chosen: is_usual(kinds),
             })
             .into(),
-        other: kind
-            .clone()
-            .filter(|_| !USUAL.iter().any(|(_, kinds)| is_usual(kinds))),
+        other: fields.kind.clone().filter(|_| is_other),
         timeline,
-        first: fields.after.is_some().then(|| at(None)),
-        next: last.map(|last| at(Some(&last.to_string()))),
-        service: service.clone().unwrap_or_default(),
-        campaign: campaign.clone().unwrap_or_default(),
-        since: since.clone().unwrap_or_default(),
-        until: until.clone().unwrap_or_default(),
+        first: fields.after.is_some().then(|| fields.address(None)),
+        next: last.map(|last| fields.address(Some(&last.to_string()))),
+        service: fields.service.unwrap_or_default(),
+        campaign: fields.campaign.unwrap_or_default(),
+        since: fields.since.unwrap_or_default(),
+        until: fields.until.unwrap_or_default(),
     };
     Ok(html(StatusCode::OK, &page))
 }
