@@ -1,6 +1,7 @@
 //! Identifiers and counters. Each is a type of its own, so that swapping two does not compile.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
@@ -39,14 +40,15 @@ fn check_text(what: &'static str, text: &str, chars_max: usize) -> Result<(), In
     Err(InvalidText { what, problem })
 }
 
-/// Declares a bounded text type: what it is called in errors, and how many characters it may have.
+/// Declares a bounded text type: what it is called in errors, and how many characters it may have. The
+/// text is shared: a decision copies names into its events, and a copy must cost no allocation.
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
         #[cfg_attr(feature = "serde", serde(try_from = "String", into = "String"))]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Reads the text.
@@ -56,7 +58,7 @@ macro_rules! bounded_text {
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidText> {
                 let text = text.into();
                 check_text($what, &text, $max)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The text as given.
@@ -87,7 +89,7 @@ macro_rules! bounded_text {
 
         impl From<$name> for String {
             fn from(text: $name) -> String {
-                text.0
+                String::from(&*text.0)
             }
         }
     };
@@ -139,7 +141,7 @@ bounded_text! {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(from = "String", into = "String"))]
-pub struct ErrorText(String);
+pub struct ErrorText(Arc<str>);
 
 impl ErrorText {
     /// Keeps the first 1000 characters, with control characters turned into spaces.
@@ -148,7 +150,8 @@ impl ErrorText {
             text.chars()
                 .take(1000)
                 .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
+                .collect::<String>()
+                .into(),
         )
     }
 
@@ -172,7 +175,7 @@ impl From<String> for ErrorText {
 
 impl From<ErrorText> for String {
     fn from(text: ErrorText) -> String {
-        text.0
+        String::from(&*text.0)
     }
 }
 

@@ -358,7 +358,7 @@ impl JobContext {
                 session_expires_at: session.expires_at(),
                 deadline: service.deadline,
             };
-            match session.gate.permit(&ask, session.now()) {
+            match session.gate.permit(ask, session.now()) {
                 Ok(permit) => return Ok(permit),
                 Err(NoPermit::Withheld(Withheld::Unconfirmed)) if !has_asked => {
                     has_asked = true;

@@ -1,62 +1,100 @@
 //! What a session knows of the gate, and for how long it may rely on it (R16, R30).
+//!
+//! Answers are taken in by one task at a time; permits are asked for by every job at once, right before
+//! each call. So what is known is a snapshot that is replaced as a whole: asking takes no lock, makes no
+//! allocation, and writes nothing that another thread reads.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use andon::permit::{self, Standing};
 use andon::{
     CallNumber, Confirmation, JobId, Monotonic, Permit, PermitRequest, QueueState, ServiceName,
     Token, Version, Withheld,
 };
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
 use crate::wire;
 
-/// This process's monotonic clock (R30).
+/// This process's monotonic clock (R30). It goes on while the machine is suspended: a laptop that wakes
+/// after an hour must not think that its last confirmation is half a second old.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Clock {
-    start: Instant,
+pub struct Clock {
+    start: Duration,
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    /// A clock that starts now.
+    pub fn start() -> Self {
         Self {
-            start: Instant::now(),
+            start: since_boot(),
         }
     }
 
-    pub(super) fn now(self) -> Monotonic {
-        Monotonic::from_start(self.start.elapsed())
+    /// How long it has run.
+    pub fn now(self) -> Monotonic {
+        Monotonic::from_start(since_boot().saturating_sub(self.start))
     }
+}
+
+/// The time since the machine started, with the time that it slept.
+#[cfg(unix)]
+fn since_boot() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    // On Linux the plain monotonic clock stands still during a suspend. On Apple's systems it does not.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let clock = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let clock = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+}
+
+/// Elsewhere the standard library's clock counts a suspend.
+#[cfg(not(unix))]
+fn since_boot() -> Duration {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    FIRST.get_or_init(Instant::now).elapsed()
 }
 
 /// Counts service errors that the line has not been told of yet. While there is one, no call starts:
 /// what the line would say is not known, and not knowing is paused (R30).
-#[derive(Debug, Clone)]
-pub(super) struct Untold(Arc<watch::Sender<usize>>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Untold(Arc<UntoldCount>);
 
-impl Default for Untold {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
+#[derive(Debug, Default)]
+struct UntoldCount {
+    count: AtomicUsize,
+    is_none: Notify,
 }
 
 impl Untold {
     /// From now until the guard is dropped there is one more.
     pub(super) fn one_more(&self) -> UntoldGuard {
-        self.0.send_modify(|count| *count = count.saturating_add(1));
+        self.0.count.fetch_add(1, Ordering::SeqCst);
         UntoldGuard(self.clone())
     }
 
     fn any(&self) -> bool {
-        *self.0.borrow() > 0
+        self.0.count.load(Ordering::SeqCst) > 0
     }
 
     /// Until the line has been told of each.
     pub(super) async fn none(&self) {
-        // It cannot fail: the sender is ours.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            let mut told = std::pin::pin!(self.0.is_none.notified());
+            // Listens before it looks, so that no change is missed in between.
+            told.as_mut().enable();
+            if !self.any() {
+                return;
+            }
+            told.await;
+        }
     }
 }
 
@@ -66,15 +104,15 @@ pub(super) struct UntoldGuard(Untold);
 
 impl Drop for UntoldGuard {
     fn drop(&mut self) {
-        self.0
-            .0
-            .send_modify(|count| *count = count.saturating_sub(1));
+        if self.0.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.0.is_none.notify_waiters();
+        }
     }
 }
 
 /// Why no permit was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NoPermit {
+pub enum NoPermit {
     /// The rules withhold it.
     Withheld(Withheld),
     /// R19: the service is retired.
@@ -83,15 +121,51 @@ pub(super) enum NoPermit {
     Untold,
 }
 
-/// The latest confirmation of one session.
+/// What one worker session knows of the gate: the guard before every outbound call. [`Worker`] has its
+/// own; this is for those who run jobs in a runtime of their own.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use andon::{CallNumber, JobId, ServiceName, Token, Version};
+/// use andon_adapter::wire::{Gate, GateState};
+/// use andon_adapter::worker::{Ask, Clock, GateWatch};
+///
+/// let (clock, watch) = (Clock::start(), GateWatch::default());
+/// let ask = || Ask {
+///     job: JobId::from_u128(1),
+///     token: Token::new(1).unwrap(),
+///     call: CallNumber::new(1).unwrap(),
+///     service: ServiceName::new("openai").unwrap(),
+///     session_expires_at: clock.now().plus(Duration::from_secs(60)),
+///     deadline: Duration::from_secs(20),
+/// };
+/// assert!(watch.permit(ask(), clock.now()).is_err(), "nothing is known yet");
+///
+/// // Each answer of the worker protocol carries the gate. Note the time *before* you ask.
+/// let asked_at = clock.now();
+/// let gate = Gate {
+///     state: GateState::Active,
+///     version: Version::new(7).unwrap(),
+///     ttl_ms: 2000,
+///     stopped: Vec::new(),
+///     retired: Vec::new(),
+/// };
+/// watch.hear(&gate, asked_at);
+/// assert!(watch.permit(ask(), clock.now()).is_ok());
+/// ```
+///
+/// [`Worker`]: super::Worker
 #[derive(Debug)]
-pub(super) struct GateWatch {
-    known: Mutex<Known>,
+pub struct GateWatch {
+    known: ArcSwap<Known>,
+    /// One answer is taken in at a time.
+    taking_in: Mutex<()>,
     untold: Untold,
     queue: watch::Sender<QueueState>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     // INVARIANT (latest): only `hear` writes it, by `Confirmation::latest`.
     confirmation: Option<Confirmation>,
@@ -104,6 +178,33 @@ struct Known {
 }
 
 impl Known {
+    /// See [`GateWatch::hear`].
+    fn hear(&mut self, heard: Confirmation, gate: &wire::Gate) {
+        let before = self.confirmation;
+        let latest = before.map_or(heard, |before| before.latest(heard));
+        self.confirmation = Some(latest);
+        let said = (heard.version, heard.asked_at);
+        match before {
+            Some(before) if before.version > heard.version => return,
+            Some(before) if before.version == heard.version => {
+                self.mark(&gate.stopped, said);
+                // The state at one version is one; should an answer differ, the stricter one holds.
+                if heard.queue == QueueState::Paused
+                    && let Some(confirmation) = &mut self.confirmation
+                {
+                    confirmation.queue = QueueState::Paused;
+                }
+            }
+            _ => {
+                self.stopped.clear();
+                self.mark(&gate.stopped, said);
+            }
+        }
+        if latest == heard {
+            self.retired.clone_from(&gate.retired);
+        }
+    }
+
     /// Notes that jobs are stopped, and the latest answer that said so.
     fn mark(&mut self, jobs: &[JobId], said: (Version, Monotonic)) {
         for job in jobs {
@@ -113,10 +214,18 @@ impl Known {
     }
 }
 
+impl Default for GateWatch {
+    /// Nothing is known yet: that counts as paused (R30).
+    fn default() -> Self {
+        Self::new(Untold::default())
+    }
+}
+
 impl GateWatch {
     pub(super) fn new(untold: Untold) -> Self {
         Self {
-            known: Mutex::default(),
+            known: ArcSwap::default(),
+            taking_in: Mutex::default(),
             untold,
             queue: watch::Sender::new(QueueState::Paused),
         }
@@ -127,38 +236,17 @@ impl GateWatch {
     /// R30: an answer of a lower version, or to an older question at the same version, replaces
     /// nothing; but a job that it calls stopped at the same version is stopped, since no stop is lifted
     /// without a new version.
-    pub(super) fn hear(&self, gate: &wire::Gate, asked_at: Monotonic) {
+    pub fn hear(&self, gate: &wire::Gate, asked_at: Monotonic) {
         let heard = Confirmation {
             queue: gate.state.into(),
             version: gate.version,
             asked_at,
             ttl: Duration::from_millis(gate.ttl_ms),
         };
-        let mut known = self.lock();
-        let before = known.confirmation;
-        let latest = before.map_or(heard, |before| before.latest(heard));
-        known.confirmation = Some(latest);
-        match before {
-            Some(before) if before.version > heard.version => return,
-            Some(before) if before.version == heard.version => {
-                known.mark(&gate.stopped, (heard.version, asked_at));
-                // The state at one version is one; should an answer differ, the stricter one holds.
-                if heard.queue == QueueState::Paused
-                    && let Some(confirmation) = &mut known.confirmation
-                {
-                    confirmation.queue = QueueState::Paused;
-                }
-            }
-            _ => {
-                known.stopped.clear();
-                known.mark(&gate.stopped, (heard.version, asked_at));
-            }
-        }
-        if latest == heard {
-            known.retired.clone_from(&gate.retired);
-        }
-        let queue = known.confirmation.map_or(QueueState::Paused, |c| c.queue);
-        drop(known);
+        let queue = self.take_in(|known| {
+            known.hear(heard, gate);
+            known.confirmation.map_or(QueueState::Paused, |c| c.queue)
+        });
         self.queue.send_if_modified(|known| {
             let is_new = *known != queue;
             *known = queue;
@@ -169,40 +257,47 @@ impl GateWatch {
     /// A claim gave a lease: what was said of the job before speaks of an older lease (R30: a job's
     /// confirmation starts at the claim that gave it).
     pub(super) fn claimed(&self, job: JobId, version: Version, asked_at: Monotonic) {
-        let mut known = self.lock();
-        if known
-            .stopped
-            .get(&job)
-            .is_some_and(|said| *said < (version, asked_at))
-        {
-            known.stopped.remove(&job);
+        if !self.known.load().stopped.contains_key(&job) {
+            return;
         }
+        self.take_in(|known| {
+            let said = known.stopped.get(&job);
+            if said.is_some_and(|said| *said < (version, asked_at)) {
+                known.stopped.remove(&job);
+            }
+        });
     }
 
     /// Jobs that an answer of this version called stopped beside its gate.
     pub(super) fn stop(&self, jobs: &[JobId], version: Version, asked_at: Monotonic) {
-        let mut known = self.lock();
-        if known.confirmation.is_none_or(|it| it.version <= version) {
-            known.mark(jobs, (version, asked_at));
-        }
+        self.take_in(|known| {
+            if known.confirmation.is_none_or(|it| it.version <= version) {
+                known.mark(jobs, (version, asked_at));
+            }
+        });
     }
 
     /// No lease of the job is held any more: what was said of it is void.
     pub(super) fn forget(&self, job: JobId) {
-        self.lock().stopped.remove(&job);
+        if self.known.load().stopped.contains_key(&job) {
+            self.take_in(|known| known.stopped.remove(&job));
+        }
     }
 
     /// After a stale verdict only what is asked for later than `now` confirms (R16).
     pub(super) fn confirm_anew(&self, now: Monotonic) {
-        self.lock().confirm_after = Some(now);
+        self.take_in(|known| known.confirm_after = Some(now));
     }
 
-    /// R16, R30: takes a permit for one call, right before it.
-    pub(super) fn permit(&self, ask: &Ask, now: Monotonic) -> Result<Permit, NoPermit> {
+    /// R16, R30: takes a permit for one call, right before it. `now`: read before this is called.
+    ///
+    /// # Errors
+    /// [`NoPermit`]: the call must not be made.
+    pub fn permit(&self, ask: Ask, now: Monotonic) -> Result<Permit, NoPermit> {
         if self.untold.any() {
             return Err(NoPermit::Untold);
         }
-        let known = self.lock();
+        let known = self.known.load();
         if known.retired.contains(&ask.service) {
             return Err(NoPermit::Retired);
         }
@@ -214,11 +309,10 @@ impl GateWatch {
         } else {
             Standing::Going
         };
-        drop(known);
         let request = PermitRequest {
             token: ask.token,
             call: ask.call,
-            service: ask.service.clone(),
+            service: ask.service,
             standing,
             session_expires_at: ask.session_expires_at,
             deadline: ask.deadline,
@@ -228,12 +322,12 @@ impl GateWatch {
 
     /// The latest version heard.
     pub(super) fn version(&self) -> Option<Version> {
-        self.lock().confirmation.map(|it| it.version)
+        self.known.load().confirmation.map(|it| it.version)
     }
 
     /// When the latest confirmation was asked for.
     pub(super) fn asked_at(&self) -> Option<Monotonic> {
-        self.lock().confirmation.map(|it| it.asked_at)
+        self.known.load().confirmation.map(|it| it.asked_at)
     }
 
     /// Follows the queue's state, as a hint to look again.
@@ -241,20 +335,34 @@ impl GateWatch {
         self.queue.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Changes what is known: whoever asks sees all of it, or nothing.
+    fn take_in<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        let _one_at_a_time = self
+            .taking_in
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = Known::clone(&self.known.load());
+        let answer = change(&mut known);
+        self.known.store(Arc::new(known));
+        answer
     }
 }
 
 /// What a permit is asked for.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
-    pub(super) job: JobId,
-    pub(super) token: Token,
-    pub(super) call: CallNumber,
-    pub(super) service: ServiceName,
-    pub(super) session_expires_at: Monotonic,
-    pub(super) deadline: Duration,
+pub struct Ask {
+    /// The job whose call it is.
+    pub job: JobId,
+    /// The token of the job's lease.
+    pub token: Token,
+    /// The number of the call under that token, from 1.
+    pub call: CallNumber,
+    /// The service to be called.
+    pub service: ServiceName,
+    /// Until when the worker's own session lives, on the same clock as the permit's `now`.
+    pub session_expires_at: Monotonic,
+    /// How long the call may take.
+    pub deadline: Duration,
 }
 
 #[cfg(test)]
@@ -290,7 +398,7 @@ mod tests {
     }
 
     fn permit(watch: &GateWatch, now: u64) -> Result<u64, NoPermit> {
-        let permit = watch.permit(&ask(), at(now))?;
+        let permit = watch.permit(ask(), at(now))?;
         Ok(permit.used().version.get())
     }
 
