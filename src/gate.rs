@@ -1,6 +1,7 @@
 //! The gate: the queue together with the breakers. Every rule of sections 3 to 5 about them is
 //! decided here.
 
+use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -253,23 +254,25 @@ pub type Services = BTreeMap<ServiceName, BreakerSettings>;
 
 /// A step under construction: each event is applied to a copy of the gate as it is added, so that
 /// later parts of the step see earlier ones.
-pub(crate) struct Step {
-    pub(crate) gate: Gate,
+pub(crate) struct Step<'g> {
+    /// The gate after the events so far: the one that was given, until one of them changes it. Most
+    /// reports change nothing, and must not cost a copy of the line.
+    pub(crate) gate: Cow<'g, Gate>,
     pub(crate) stamp: Stamp,
     by: By,
     events: Vec<Event>,
 }
 
-impl Step {
+impl<'g> Step<'g> {
     /// A step that leaves the version as it is, until [`Step::gate_change`].
-    pub(crate) fn new(gate: &Gate, by: &By, now: Timestamp) -> Self {
+    pub(crate) fn new(gate: &'g Gate, by: &By, now: Timestamp) -> Self {
         let stamp = Stamp {
             at: gate.now(now),
             version: gate.version(),
             epoch: gate.epoch(),
         };
         Self {
-            gate: gate.clone(),
+            gate: Cow::Borrowed(gate),
             stamp,
             by: by.clone(),
             events: Vec::new(),
@@ -283,7 +286,7 @@ impl Step {
     }
 
     pub(crate) fn push(&mut self, event: Event) {
-        self.gate.evolve(&self.stamp, &event);
+        self.gate.to_mut().evolve(&self.stamp, &event);
         self.events.push(event);
     }
 
@@ -644,7 +647,7 @@ impl Gate {
     }
 
     /// Adds to `step` what a report does to its breaker. See [`Gate::decide_report`].
-    pub(crate) fn judge(&self, step: &mut Step, report: &Report) -> Result<Verdict, Refusal> {
+    pub(crate) fn judge(&self, step: &mut Step<'_>, report: &Report) -> Result<Verdict, Refusal> {
         let service = report.service.clone();
         let breaker = self.breaker(&service)?;
         // R16: a version greater than the line's own is treated as none.
