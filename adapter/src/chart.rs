@@ -57,13 +57,32 @@ impl Axis {
         match self {
             Self::Seconds => format!("{} s", short(seconds)),
             Self::Clock(since) => {
-                let passed = chrono::Duration::from_std(Duration::from_secs_f64(seconds));
-                let at = since + passed.unwrap_or_default();
-                let form = if whole > DAY { "%d %b %H:%M" } else { "%H:%M" };
-                at.format(form).to_string()
+                let form = match (whole > DAY, seconds > 0.0) {
+                    (true, _) => "%d %b %H:%M",
+                    (false, true) => "%H:%M",
+                    // Once is enough.
+                    (false, false) => "%H:%M UTC",
+                };
+                later(since, seconds).format(form).to_string()
             }
         }
     }
+
+    /// The instant behind a label, for a script that shows it in the reader's zone.
+    fn instant(self, seconds: f64, whole: f64) -> String {
+        match self {
+            Self::Clock(since) if whole <= DAY => {
+                let at = later(since, seconds);
+                format!(" data-clock=\"{}\"", at.format("%Y-%m-%dT%H:%M:%SZ"))
+            }
+            Self::Clock(_) | Self::Seconds => String::new(),
+        }
+    }
+}
+
+fn later(since: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
+    let passed = chrono::Duration::from_std(Duration::from_secs_f64(seconds));
+    since + passed.unwrap_or_default()
 }
 
 /// From how many seconds on times of day would stand for several days.
@@ -204,8 +223,9 @@ impl Frame {
             add(
                 svg,
                 format_args!(
-                    "<text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                    "<text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\"{}>{}</text>",
                     BOTTOM + 16.0,
+                    self.axis.instant(seconds, self.seconds),
                     self.axis.label(seconds, self.seconds)
                 ),
             );
@@ -213,7 +233,7 @@ impl Frame {
         let unit = escape(unit);
         add(
             svg,
-            format_args!("<text class=\"tick\" x=\"4\" y=\"12\">{unit}</text>"),
+            format_args!("<text class=\"tick\" x=\"4\" y=\"9\">{unit}</text>"),
         );
     }
 
@@ -410,7 +430,10 @@ mod tests {
     #[test]
     fn an_axis_shows_the_time_of_day_and_over_days_the_day() {
         let noon = Axis::Clock(DateTime::from_timestamp(1_767_268_800, 0).unwrap());
+        assert_eq!(noon.label(0.0, 7200.0), "12:00 UTC");
         assert_eq!(noon.label(3600.0, 7200.0), "13:00");
+        let at = " data-clock=\"2026-01-01T13:00:00Z\"";
+        assert_eq!(noon.instant(3600.0, 7200.0), at);
         assert_eq!(noon.label(86_400.0, 90_000.0), "02 Jan 12:00");
         assert_eq!(Axis::Seconds.label(2.5, 9.0), "2.5 s");
     }

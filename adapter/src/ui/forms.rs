@@ -116,7 +116,7 @@ impl Act {
     fn note(&self) -> &'static str {
         match self {
             Self::PauseQueue => "Stops the whole line at once. Only a person's resume goes on.",
-            Self::ResumeQueue => "Sets everything listed below going again.",
+            Self::ResumeQueue => "Sets everything listed above going again.",
             Self::Reset(_) => "Closes this breaker. It does not resume the queue.",
             Self::Open(_) => "Opens this breaker and holds it: the whole line pauses.",
             Self::Campaign(_, CampaignAct::Pause) => "Only resume queue sets it going again.",

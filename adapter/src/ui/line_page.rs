@@ -12,7 +12,7 @@ use super::charts::{self, ChartShown};
 use super::forms::{Act, ActForm, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit};
-use super::show::{Chain, Chip, Time, counted, in_path, number, with_ago};
+use super::show::{Chain, Chip, Sentence, Time, counted, in_path, number, with_ago};
 use super::timeline::{self, Timeline};
 use crate::api::App;
 use crate::api::problem::Failure;
@@ -160,7 +160,8 @@ struct Resuming {
     id: String,
     name: String,
     jobs: String,
-    chain: Chain,
+    /// The nearest cause: the others stand in the banner and in step 1.
+    cause: Option<Sentence>,
     is_kept: bool,
 }
 
@@ -312,7 +313,7 @@ fn steps(snapshot: &Snapshot, preview: &PreviewView, forms: &Forms<'_>) -> Steps
                 id: campaign.id.clone(),
                 name: campaign.name.clone(),
                 jobs: counted(campaign.jobs, "job", "jobs"),
-                chain: Chain::of(&campaign.causes),
+                cause: campaign.causes.causes.first().map(Sentence::cause),
                 is_kept: resume.keeps(&campaign.id),
             })
             .collect(),

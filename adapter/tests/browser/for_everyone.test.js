@@ -68,7 +68,7 @@ story("every_page_fits_a_phone_in_the_dark_and_without_motion", { allows: [/stat
   const phone = await person({ viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, colorScheme: "dark" });
   const page = await phone.opens();
   await seesLine(page, "PAUSED");
-  for (const path of ["/", "/campaigns", `/campaigns/${campaign}`, "/jobs", `/jobs/${job.id}`, "/campaigns/none", "/nowhere"]) {
+  for (const path of ["/", "/campaigns", `/campaigns/${campaign}`, "/jobs", `/jobs/${job.id}`, "/services/openai", "/history", "/campaigns/none", "/nowhere"]) {
     await page.goto(path);
     await fits(page);
     const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

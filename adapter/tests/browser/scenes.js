@@ -47,6 +47,7 @@ async function working(scene) {
   scene.vendor.holds({ after: calls });
   await team(scene);
   await until("the calls are answered", () => scene.vendor.calls.length === calls);
+  await until("two are in flight", async () => (await scene.database.jobs()).PROCESSING === 2);
 }
 
 /** Each scene answers the page to look at. */
@@ -64,6 +65,8 @@ export const SCENES = [
   },
   {
     name: "line-stopped",
+    // The state, why, and both steps.
+    height: 860,
     async arrange(scene) {
       await stopped(scene);
       return opened(scene, "/", "PAUSED");
@@ -204,6 +207,39 @@ export const SCENES = [
       await stopped(scene);
       const [{ id }] = await scene.database.rows("SELECT id FROM andon_jobs WHERE stage = 'COMPLETED' ORDER BY id LIMIT 1");
       return opened(scene, `/jobs/${id}`);
+    },
+  },
+  {
+    name: "service-running",
+    async arrange(scene) {
+      await working(scene);
+      return opened(scene, "/services/openai");
+    },
+  },
+  {
+    name: "service-stopped",
+    async arrange(scene) {
+      await stopped(scene);
+      return opened(scene, "/services/openai");
+    },
+  },
+  {
+    name: "service-none",
+    allows: [/status of 404/],
+    arrange: (scene) => opened(scene, "/services/nobody"),
+  },
+  {
+    name: "history",
+    async arrange(scene) {
+      await stopped(scene);
+      return opened(scene, "/history");
+    },
+  },
+  {
+    name: "history-of-a-service",
+    async arrange(scene) {
+      await stopped(scene);
+      return opened(scene, "/history?service=openai");
     },
   },
 ];

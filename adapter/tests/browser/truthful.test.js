@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { fill, formOf, isTold, reads, seesLine, send } from "./screen.js";
 import { story } from "./story.js";
+import { until } from "./waiting.js";
 
 /** What the console says of requests that a test keeps from being answered. */
 const CUT = [/net::ERR_/, /status of 503/];
@@ -100,4 +101,29 @@ story("r30_a_gate_that_cannot_be_read_is_shown_as_unknown", { allows: CUT }, asy
   await seesLine(page, "UNKNOWN");
   await database.rows("UPDATE andon_queue SET state = 'ACTIVE'");
   await seesLine(page, "RUNNING");
+});
+
+const TOKYO = { timeZone: "Asia/Tokyo" };
+
+story("times_are_in_the_readers_zone_with_utc_on_hover_and_in_utc_without_a_script", {}, async ({ line, database, person }) => {
+  await line.campaign("Plumbers in Austin", ["openai"]);
+  line.worker("worker-1");
+  await until("the job is done", async () => (await database.jobs()).COMPLETED === 1);
+  await line.api("POST", "/queue-management/pause-queue", { reason: "maintenance" });
+  const [{ at }] = await database.journal("queue_paused");
+  const utc = at.toISOString().slice(0, 19).replace("T", " ");
+
+  const page = await (await person({ timezoneId: TOKYO.timeZone })).opens();
+  const since = page.locator("#banner .since time").first();
+  const local = new Intl.DateTimeFormat("en-GB", { ...TOKYO, dateStyle: "medium", timeStyle: "medium" }).format(at);
+  await until("the time is local", async () => (await since.innerText()) === local);
+  assert.equal(await since.getAttribute("title"), `${utc} UTC`);
+  await page.goto("/services/openai");
+  await page.locator("svg text[data-clock]").first().waitFor();
+  const labels = await page.locator("svg text[data-clock]").evaluateAll((all) => all.map((label) => [label.dataset.clock, label.textContent]));
+  const clock = new Intl.DateTimeFormat("en-GB", { ...TOKYO, timeStyle: "short" });
+  for (const [instant, shown] of labels) assert.equal(shown, clock.format(new Date(instant)));
+
+  const plain = await (await person({ javaScriptEnabled: false })).opens();
+  await reads(plain, "#banner .since", `${utc} UTC`);
 });

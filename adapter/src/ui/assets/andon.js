@@ -21,6 +21,7 @@ let stream = null;
 
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const minute = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "narrow" });
 
 function ago(at) {
@@ -39,6 +40,7 @@ function localise(root) {
     time.title = `${time.dateTime.slice(0, 19).replace("T", " ")} UTC`;
     if (form !== "ago") time.textContent = (form === "clock" ? clock : full).format(at);
   }
+  for (const label of root.querySelectorAll("text[data-clock]")) label.textContent = minute.format(new Date(label.dataset.clock));
   tick(root);
 }
 
