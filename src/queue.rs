@@ -133,10 +133,6 @@ impl Queue<Paused> {
 
 /// The queue as stored data has it: in one of its two states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a line has one queue: a box would cost more than the unused bytes"
-)]
 pub enum AnyQueue {
     /// ACTIVE.
     Active(Queue<Active>),

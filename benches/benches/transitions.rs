@@ -93,11 +93,11 @@ fn bare_machine(c: &mut Criterion) {
         })
         .unwrap();
     let opening = pause().unwrap();
+    let since = gate.version();
     group.bench_function("andon", |b| {
         let mut held = Some(closed.clone());
         b.iter(|| {
             let closed = held.take().unwrap();
-            let since = closed.since();
             let open = match black_box(closed).fail(opening.clone()) {
                 Failed::Opened(open) => open,
                 Failed::Counted(_) => unreachable!("the threshold is 1"),
