@@ -220,10 +220,12 @@ impl Frame {
                 ),
             );
             let (seconds, x) = (self.seconds * part, self.x(self.seconds * part));
+            // The last one would reach over the edge.
+            let anchor = if part < 1.0 { "middle" } else { "end" };
             add(
                 svg,
                 format_args!(
-                    "<text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\"{}>{}</text>",
+                    "<text class=\"tick time\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\"{}>{}</text>",
                     BOTTOM + 16.0,
                     self.axis.instant(seconds, self.seconds),
                     self.axis.label(seconds, self.seconds)
@@ -233,7 +235,7 @@ impl Frame {
         let unit = escape(unit);
         add(
             svg,
-            format_args!("<text class=\"tick\" x=\"4\" y=\"9\">{unit}</text>"),
+            format_args!("<text class=\"tick unit\" x=\"4\" y=\"9\">{unit}</text>"),
         );
     }
 
@@ -263,11 +265,16 @@ impl Frame {
             );
         }
         if let Some(at) = from.or(spans.first().map(|(start, _)| *start)) {
+            // Near the end its name would not fit after it.
+            let (x, anchor) = if self.x(at) > RIGHT - NAME_WIDTH {
+                (RIGHT, "end")
+            } else {
+                (self.x(at) + 4.0, "start")
+            };
             add(
                 svg,
                 format_args!(
-                    "<text x=\"{:.1}\" y=\"{:.1}\">paused</text>",
-                    self.x(at) + 4.0,
+                    "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">paused</text>",
                     if from.is_some() {
                         TOP + 10.0
                     } else {
@@ -361,6 +368,8 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 740.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = 250.0;
+/// How much room the name of a pause takes.
+const NAME_WIDTH: f64 = 60.0;
 /// Into how many parts the axes are divided.
 const PARTS: u32 = 4;
 

@@ -119,7 +119,7 @@ pub(super) async fn calls(tx: &mut dyn Tx, service: &ServiceName) -> line::Resul
         unit: "calls a minute",
         shape: Shape::Stacked,
         span: series.span,
-        names: vec![("errors".into(), "bad"), ("successes".into(), "good light")],
+        names: vec![("errors".into(), "bad"), ("successes".into(), "good")],
         points: series
             .points
             .iter()
