@@ -88,6 +88,23 @@ story("a_form_whose_answer_is_lost_says_so_and_acts_once_when_sent_again", { all
   assert.equal((await database.journal("queue_paused", "queue_paused_again")).length, 1);
 });
 
+story("a_form_that_was_refused_does_not_say_that_its_part_has_changed_until_it_has", { allows: [/status of 422/] }, async ({ line, person }) => {
+  await line.api("POST", "/queue-management/pause-service", { service: "openai", reason: "quota" });
+  const page = await (await person()).opens();
+  await send(page, "Reset openai", {});
+  await reads(page, "#act-services-openai-reset .refusal", "Not done");
+  await page.locator("#services details").first().locator("summary").click();
+  const chosen = page.locator("#services details[open]");
+  const looks = () => page.waitForResponse((answer) => answer.request().method() === "GET" && new URL(answer.url()).pathname === "/");
+  await looks();
+  await looks();
+  assert.equal(await page.locator(".outdated").count(), 0);
+  assert.equal(await chosen.count(), 1, "what was unfolded stays so");
+  await line.api("POST", "/queue-management/pause-service", { service: "apollo", reason: "outage" });
+  await page.locator("#step-1 .outdated").waitFor();
+  await reads(page, "#act-services-openai-reset .refusal", "Not done");
+});
+
 story("r30_a_gate_that_cannot_be_read_is_shown_as_unknown", { allows: CUT }, async ({ database, person }) => {
   const page = await (await person()).opens();
   await seesLine(page, "RUNNING");
@@ -115,9 +132,10 @@ story("times_are_in_the_readers_zone_with_utc_on_hover_and_in_utc_without_a_scri
 
   const page = await (await person({ timezoneId: TOKYO.timeZone })).opens();
   const since = page.locator("#banner .since time").first();
-  const local = new Intl.DateTimeFormat("en-GB", { ...TOKYO, dateStyle: "medium", timeStyle: "medium" }).format(at);
-  await until("the time is local", async () => (await since.innerText()) === local);
-  assert.equal(await since.getAttribute("title"), `${utc} UTC`);
+  const day = new Intl.DateTimeFormat("en-GB", { ...TOKYO, dateStyle: "medium", timeStyle: "medium" }).format(at);
+  const local = new Intl.DateTimeFormat("en-GB", { ...TOKYO, timeStyle: "medium" }).format(at);
+  await until("the time is local, and of another day than the reader's with its day", async () => [local, day].includes(await since.innerText()));
+  assert.equal(await since.getAttribute("title"), `${day} · ${utc} UTC`);
   await page.goto("/services/openai");
   await page.locator("svg text[data-clock]").first().waitFor();
   const labels = await page.locator("svg text[data-clock]").evaluateAll((all) => all.map((label) => [label.dataset.clock, label.textContent]));

@@ -33,32 +33,60 @@ function ago(at) {
   return relative.format(Math.trunc(seconds / 86400), "day");
 }
 
+function age(at) {
+  const seconds = Math.max(0, Math.round((Date.now() - at) / 1000));
+  if (seconds < 60) return `${seconds}s`;
+  if (seconds < 3600) return `${Math.trunc(seconds / 60)}m`;
+  if (seconds < 86400) return `${Math.trunc(seconds / 3600)}h`;
+  return `${Math.trunc(seconds / 86400)}d`;
+}
+
+// The day is told only where it is not today.
+function local(at, form) {
+  if (form === "ago") return `(${ago(at)})`;
+  if (form === "age") return age(at);
+  return (form === "clock" || at.toDateString() === today ? clock : full).format(at);
+}
+
+let today = new Date().toDateString();
+
 function localise(root) {
   for (const time of root.querySelectorAll("time[data-local]")) {
     const at = new Date(time.dateTime);
-    const form = time.dataset.local;
-    time.title = `${time.dateTime.slice(0, 19).replace("T", " ")} UTC`;
-    if (form !== "ago") time.textContent = (form === "clock" ? clock : full).format(at);
+    time.title = `${full.format(at)} · ${time.dateTime.slice(0, 19).replace("T", " ")} UTC`;
+    time.textContent = local(at, time.dataset.local);
   }
   for (const label of root.querySelectorAll("text[data-clock]")) label.textContent = minute.format(new Date(label.dataset.clock));
-  tick(root);
 }
 
-function tick(root) {
-  for (const time of root.querySelectorAll('time[data-local="ago"]')) {
-    const words = `(${ago(new Date(time.dateTime))})`;
+function tick() {
+  const day = new Date().toDateString();
+  if (day !== today) {
+    today = day;
+    localise(document);
+  }
+  for (const time of document.querySelectorAll('time[data-local="ago"], time[data-local="age"]')) {
+    const words = local(new Date(time.dateTime), time.dataset.local);
     if (time.textContent !== words) time.textContent = words;
   }
 }
 
 // --- live regions ----------------------------------------------------------
 
-// What differs at each look though nothing has changed.
-const bare = (html) => html.replace(/(name="nonce" value=")[0-9a-f]+/g, "$1");
+// What a part says of the line: without what differs at each look though nothing has changed, and without
+// the refusal of a form and what was filled in there, which the next look does not have.
+function bare(region) {
+  const part = region.cloneNode(true);
+  for (const refusal of part.querySelectorAll("form .refusal")) refusal.remove();
+  for (const field of part.querySelectorAll("[name=nonce], [name=reason]")) field.removeAttribute("value");
+  for (const field of part.querySelectorAll("[checked], [selected]")) ["checked", "selected"].forEach((set) => field.removeAttribute(set));
+  for (const details of part.querySelectorAll("details")) details.removeAttribute("open");
+  return part.innerHTML.replace(/\s+/g, " ");
+}
 
 function remember(root) {
   shown.clear();
-  for (const region of root.querySelectorAll("[data-live]")) shown.set(region.id, bare(region.innerHTML));
+  for (const region of root.querySelectorAll("[data-live]")) shown.set(region.id, bare(region));
 }
 
 function isChanged(field) {
@@ -126,14 +154,17 @@ function renew(page) {
 }
 
 function add(main, last, region) {
-  shown.set(region.id, bare(region.innerHTML));
+  shown.set(region.id, bare(region));
   if (last) last.after(region);
   else main.prepend(region);
   localise(region);
 }
 
+// What somebody has unfolded stays so: known by its name, or by what is said in it.
+const nameOf = (details) => details.id || details.textContent;
+
 function renewRegion(region, fresh) {
-  const html = bare(fresh.innerHTML);
+  const html = bare(fresh);
   if (shown.get(fresh.id) === html) return;
   if (isInUse(region)) {
     sayOutdated(region);
@@ -141,8 +172,10 @@ function renewRegion(region, fresh) {
   }
   const focus = region.contains(document.activeElement) ? document.activeElement : null;
   const place = focus && [...region.querySelectorAll("a, button, summary")].indexOf(focus);
+  const open = new Set([...region.querySelectorAll("details[open]")].map(nameOf));
   region.className = fresh.className;
   region.replaceChildren(...fresh.childNodes);
+  for (const details of region.querySelectorAll("details")) details.open ||= open.has(nameOf(details));
   shown.set(fresh.id, html);
   localise(region);
   if (focus) region.querySelectorAll("a, button, summary")[place]?.focus({ preventScroll: true });
@@ -342,4 +375,4 @@ if ("watch" in document.body.dataset) {
   plan(document.hidden ? POLL_HIDDEN : POLL_SEEN);
 }
 localise(document);
-setInterval(() => tick(document), 1000);
+setInterval(tick, 1000);
