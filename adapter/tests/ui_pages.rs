@@ -229,7 +229,7 @@ on_both_databases! {
         says(&refused, &format!(r#"value="{kept}" form="act-queue-resume-queue" checked"#));
         let resumed = post(server, "/queue/resume-queue", &fields).await;
         says(&resumed, "Queue resumed: 1 campaigns and 2 jobs go on");
-        says(&resumed, "1 campaign is paused on their own");
+        says(&resumed, "1 campaign is paused on its own");
         let campaign = server.get(&format!("/campaigns/{kept}")).await;
         assert_eq!(campaign.data()["status"], "PAUSED");
     }
@@ -339,6 +339,40 @@ async fn test_other_peoples_names_are_text_on_every_page() {
     let error = page(&server, "/campaigns?status=%3Cscript%3E").await;
     assert_eq!(error.status, 422);
     says_not(&error, "<script>");
+}
+
+/// R9, D3: each campaign that a resume sets going has its box, and only what holds it beside the queue is
+/// told of it.
+#[tokio::test]
+async fn r9_d3_of_many_campaigns_most_are_folded_away_and_none_repeats_the_queues_cause() {
+    let server = Server::memory().await;
+    let first = server.started("first", 1).await;
+    for number in 2..=12 {
+        server.started(&format!("campaign {number}"), 1).await;
+    }
+    let reason = json!({"reason": "look first"});
+    let path = format!("/campaigns/{first}/pause");
+    server.post_json(&path, reason).await.data();
+    let failure = json!({"outcome": "failure", "error": "openai answered 500: {\"why\": 1}"});
+    let path = "/queue-management/circuit-breakers/openai/report";
+    server.post_json(path, failure).await.data();
+    let shown = page(&server, "/").await;
+    let preview = between(&shown.text, r#"<section id="step-2""#, "</section>");
+    assert_eq!(preview.matches(r#"name="keep""#).count(), 12, "{preview}");
+    assert!(preview.contains("<summary>and 9 more of them</summary>"));
+    assert_eq!(preview.matches("the queue is paused").count(), 12);
+    assert_eq!(preview.matches("look first").count(), 1, "{preview}");
+    assert!(!preview.contains("openai answered"), "{preview}");
+    let blockers = between(&shown.text, r#"<section id="step-1""#, "</section>");
+    assert!(
+        blockers.contains("openai answered 500</span>"),
+        "{blockers}"
+    );
+    assert!(blockers.contains("<summary>What it answered</summary>"));
+    let jobs = page(&server, &format!("/jobs?campaign_id={first}")).await;
+    says(&jobs, &format!(r#"<a href="/campaigns/{first}">first</a>"#));
+    says(&jobs, "look first");
+    says_not(&jobs, "openai answered");
 }
 
 #[tokio::test]

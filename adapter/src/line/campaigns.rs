@@ -1,5 +1,7 @@
 //! Campaigns: creating, starting, pausing, closing, cancelling, reading (RULES sections 3 and 6).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use andon::campaign::{Cancelling, Closing};
 use andon::{
     AnyCampaign, By, CampaignId, CampaignStatus, CauseChain, Gate, Intake, JobCounts, JobStatus,
@@ -315,6 +317,20 @@ pub async fn view(tx: &mut dyn Tx, id: CampaignId) -> Result<CampaignView> {
     changes::check(&gate, &row.facts)?;
     let jobs = tx.job_counts(&[id]).await?.remove(&id).unwrap_or_default();
     Ok(CampaignView { row, jobs, gate })
+}
+
+/// The names of campaigns, in one statement. Unknown ids are left out.
+pub async fn names(
+    tx: &mut dyn Tx,
+    ids: impl Iterator<Item = CampaignId>,
+) -> Result<BTreeMap<CampaignId, String>> {
+    let ids: Vec<CampaignId> = ids.collect::<BTreeSet<_>>().into_iter().collect();
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = tx.campaigns(&ids).await?;
+    let named = rows.into_iter().map(|row| (row.facts.id(), row.name));
+    Ok(named.collect())
 }
 
 /// Which campaigns to list.

@@ -15,8 +15,9 @@ use super::charts::{self, ChartShown};
 use super::forms::{Act, ActForm, CampaignAct, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit, newest_entry};
-use super::show::{Chain, Chip, Sentence, Time, Tone, in_path, number, short_id, with_ago};
+use super::show::{Chain, Chip, Held, Time, Tone, in_path, number, short_id, with_ago};
 use super::timeline::{self, Timeline};
+use super::words::Said;
 use crate::api::campaigns::{CampaignDetails, LAST_ERRORS};
 use crate::api::extract::Query;
 use crate::api::paging::{Paging, read_statuses, read_text};
@@ -140,8 +141,7 @@ struct CampaignRow {
     counts: Counts,
     finished: String,
     created: (Time, Time),
-    /// The first of what holds it, nearest first.
-    cause: Option<Sentence>,
+    held: Held,
 }
 
 impl CampaignRow {
@@ -162,7 +162,7 @@ impl CampaignRow {
             finished: format!("{} of {}", number(finished), number(counts.total)),
             counts,
             created: with_ago(campaign.created_at),
-            cause: campaign.causes.first().map(Sentence::cause),
+            held: Held::by(&campaign.causes),
         }
     }
 }
@@ -269,7 +269,7 @@ struct ErrorRow {
     job: String,
     job_short: String,
     kind: String,
-    error: String,
+    error: Said,
     worker: String,
     at: Option<(Time, Time)>,
 }
@@ -281,7 +281,7 @@ impl ErrorRow {
             job_short: short_id(&job),
             job,
             kind: error.kind.clone().unwrap_or_default(),
-            error: error.error.clone(),
+            error: Said::of(&error.error),
             worker: error.worker.clone(),
             at: error.at.map(with_ago),
         }

@@ -1,5 +1,7 @@
 //! Jobs: the list, and one with its attempts, their errors, and its recorded steps.
 
+use std::collections::BTreeMap;
+
 use andon::{CampaignId, JobId, JobStatus};
 use askama::Template;
 use axum::Router;
@@ -13,13 +15,15 @@ use super::campaign_pages::{Choice, address, choices, unless_empty};
 use super::forms::{Act, ActForm, Forms, JobAct};
 use super::html;
 use super::page::{Frame, Room, Visit, newest_entry};
-use super::show::{Chain, Chip, Sentence, Time, number, short_id, with_ago};
+use super::show::{Chain, Chip, Held, Time, number, short_id, with_ago};
+use super::words::Said;
 use crate::api::extract::{Query, invalid};
 use crate::api::jobs::{list_in, total_in};
 use crate::api::paging::{Paging, read_statuses, read_text};
 use crate::api::problem::Failure;
 use crate::api::views::{Job, JobAttempt, explain_job};
 use crate::api::{App, shapes};
+use crate::line::campaigns;
 use crate::line::jobs::{self, JobQuery};
 use crate::line::{self};
 use crate::store::Tx;
@@ -50,23 +54,24 @@ struct JobRow {
     id: String,
     short: String,
     campaign: String,
-    campaign_short: String,
+    campaign_name: String,
     kind: String,
     chip: Chip,
     attempts: String,
     due: Time,
     updated: (Time, Time),
-    /// What holds it, or what went wrong last.
-    cause: Option<Sentence>,
-    error: Option<String>,
+    held: Held,
+    /// What went wrong last.
+    error: Option<Said>,
 }
 
 impl JobRow {
-    fn of(job: &Job) -> Self {
+    fn of(job: &Job, names: &BTreeMap<CampaignId, String>) -> Self {
         let (id, campaign) = (job.id.to_string(), job.campaign_id.to_string());
+        let name = names.get(&job.campaign_id).cloned();
         Self {
             short: short_id(&id),
-            campaign_short: short_id(&campaign),
+            campaign_name: name.unwrap_or_else(|| short_id(&campaign)),
             id,
             campaign,
             kind: job.kind.clone(),
@@ -74,8 +79,8 @@ impl JobRow {
             attempts: format!("{} of {}", job.attempt, job.max_attempts),
             due: Time::of(job.run_at),
             updated: with_ago(job.updated_at),
-            cause: job.causes.first().map(Sentence::cause),
-            error: job.errors.last().map(|error| error.error.clone()),
+            held: Held::by(&job.causes),
+            error: job.errors.last().map(|error| Said::of(&error.error)),
         }
     }
 }
@@ -117,15 +122,16 @@ async fn list(
     let choices = choices(&JobStatus::ALL, &wanted.statuses);
     let kind = wanted.kind.clone().unwrap_or_default();
     let page = paging.page(JobId::from_u128);
-    let (frame, jobs, total) = app
+    let (frame, jobs, names, total) = app
         .line
         .query(move |tx| {
             Box::pin(async move {
                 let gate = tx.gate().await?;
                 let jobs = list_in(tx, &wanted, page).await?;
                 let total = total_in(tx, &wanted).await?;
+                let names = campaigns::names(tx, jobs.iter().map(|job| job.campaign_id)).await?;
                 let frame = Frame::read(tx, &visit, &gate, Room::Jobs).await?;
-                Ok((frame, jobs, total))
+                Ok((frame, jobs, names, total))
             })
         })
         .await?;
@@ -141,7 +147,7 @@ async fn list(
     };
     let page = JobsPage {
         frame: frame.titled("Jobs"),
-        jobs: jobs.iter().map(JobRow::of).collect(),
+        jobs: jobs.iter().map(|job| JobRow::of(job, &names)).collect(),
         choices,
         total: total.map(number),
         next: next.as_deref().map(|next| at(Some(next))),
@@ -159,7 +165,7 @@ struct AttemptShown {
     claimed: (Time, Time),
     ended: Option<(Time, Time)>,
     ending: String,
-    error: Option<String>,
+    error: Option<Said>,
     verdicts: usize,
 }
 
@@ -175,7 +181,7 @@ impl AttemptShown {
                 (None, Some(_)) => "ended".into(),
                 (None, None) => "under way".into(),
             },
-            error: attempt.error.clone(),
+            error: attempt.error.as_deref().map(Said::of),
             verdicts: attempt.verdicts.len(),
         }
     }

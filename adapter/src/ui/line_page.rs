@@ -12,8 +12,10 @@ use super::charts::{self, ChartShown};
 use super::forms::{Act, ActForm, Forms};
 use super::html;
 use super::page::{Frame, Room, Visit};
-use super::show::{Chain, Chip, Sentence, Time, counted, in_path, number, with_ago};
+use super::preview::{Preview, Resuming};
+use super::show::{Chain, Chip, Held, Time, counted, in_path, number, with_ago};
 use super::timeline::{self, Timeline};
+use super::words::Said;
 use crate::api::App;
 use crate::api::problem::Failure;
 use crate::api::queue_management::{PreviewView, StatusView};
@@ -128,7 +130,7 @@ struct Banner {
     in_flight: String,
     pending: String,
     paused: Option<String>,
-    oldest: Option<(Time, Time)>,
+    oldest: Option<Time>,
     /// Campaigns that are paused though the queue is active.
     on_their_own: Option<String>,
 }
@@ -137,7 +139,7 @@ struct Banner {
 struct Steps {
     blockers: Vec<BlockerShown>,
     resume: ActForm,
-    campaigns: Vec<Resuming>,
+    preview: Preview,
     campaigns_total: String,
     more: Option<String>,
     jobs: String,
@@ -149,20 +151,10 @@ struct BlockerShown {
     service: String,
     path: String,
     chip: Chip,
-    words: String,
+    words: Said,
     since: (Time, Time),
     held: bool,
     reset: ActForm,
-}
-
-/// A campaign that a resume would set going.
-struct Resuming {
-    id: String,
-    name: String,
-    jobs: String,
-    /// The nearest cause: the others stand in the banner and in step 1.
-    cause: Option<Sentence>,
-    is_kept: bool,
 }
 
 /// A service and its breaker.
@@ -174,7 +166,7 @@ struct ServiceRow {
     held: bool,
     retired: bool,
     opened: Option<(Time, Time)>,
-    cause: Option<String>,
+    cause: Option<Said>,
     cool_down_until: Option<Time>,
     open: Option<ActForm>,
     reset: Option<ActForm>,
@@ -272,9 +264,14 @@ fn banner(snapshot: &Snapshot, status: &StatusView) -> Banner {
         in_flight: number(status.in_flight),
         pending: number(jobs(JobStatus::Pending)),
         paused: (paused > 0).then(|| number(paused)),
-        oldest: status.oldest_pending_at.map(with_ago),
-        on_their_own: on_their_own
-            .map(|campaigns| counted(campaigns, "campaign is paused", "campaigns are paused")),
+        oldest: status.oldest_pending_at.map(Time::since),
+        on_their_own: on_their_own.map(|campaigns| {
+            counted(
+                campaigns,
+                "campaign is paused on its own",
+                "campaigns are paused on their own",
+            )
+        }),
     }
 }
 
@@ -287,7 +284,7 @@ fn steps(snapshot: &Snapshot, preview: &PreviewView, forms: &Forms<'_>) -> Steps
             service: blocker.service.to_string(),
             path: format!("/services/{}", in_path(blocker.service.as_str())),
             chip: Chip::breaker(blocker.circuit_state),
-            words: blocker.cause.origin.describe(),
+            words: Said::of(&blocker.cause.origin.describe()),
             since: with_ago(shapes::time(blocker.cause.at)),
             held: preview_is_held(snapshot, blocker),
             reset: forms.form(&Act::Reset(blocker.service.clone())),
@@ -304,19 +301,16 @@ fn steps(snapshot: &Snapshot, preview: &PreviewView, forms: &Forms<'_>) -> Steps
     };
     let resume = forms.form(&Act::ResumeQueue).unless(blocked);
     let shown = preview.campaigns_to_resume.len() as u64;
+    let resuming = preview.campaigns_to_resume.iter().map(|campaign| Resuming {
+        id: campaign.id.clone(),
+        name: campaign.name.clone(),
+        jobs: counted(campaign.jobs, "job", "jobs"),
+        held: Held::by(&campaign.causes.causes),
+        is_kept: resume.keeps(&campaign.id),
+    });
     Steps {
         blockers,
-        campaigns: preview
-            .campaigns_to_resume
-            .iter()
-            .map(|campaign| Resuming {
-                id: campaign.id.clone(),
-                name: campaign.name.clone(),
-                jobs: counted(campaign.jobs, "job", "jobs"),
-                cause: campaign.causes.causes.first().map(Sentence::cause),
-                is_kept: resume.keeps(&campaign.id),
-            })
-            .collect(),
+        preview: Preview::of(&resume.id, resuming),
         resume,
         campaigns_total: counted(preview.campaigns_total, "campaign", "campaigns"),
         more: (preview.campaigns_total > shown).then(|| {
@@ -355,7 +349,7 @@ fn service_row(breaker: &AnyBreaker, status: &StatusView, forms: &Forms<'_>) -> 
         held: is_held(breaker),
         retired,
         opened: view.and_then(|view| view.opened_at).map(with_ago),
-        cause: view.and_then(|view| view.cause.clone()),
+        cause: view.and_then(|view| view.cause.as_deref()).map(Said::of),
         cool_down_until: view.and_then(|view| view.cool_down_until).map(Time::of),
         open: (!retired).then(|| forms.form(&Act::Open(service.clone()))),
         reset: has_count.then(|| forms.form(&Act::Reset(service.clone()))),

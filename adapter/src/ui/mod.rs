@@ -13,11 +13,13 @@ mod history_page;
 mod job_pages;
 mod line_page;
 mod page;
+mod preview;
 mod service_page;
 pub(crate) mod session;
 mod show;
 mod timeline;
 mod unseen;
+mod words;
 
 use axum::Router;
 use axum::body::to_bytes;

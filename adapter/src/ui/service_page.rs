@@ -13,6 +13,7 @@ use super::html;
 use super::page::{Frame, Room, Visit, newest_entry};
 use super::show::{Chip, Time, in_path, number, with_ago};
 use super::timeline::{self, Timeline};
+use super::words::Said;
 use crate::api::App;
 use crate::api::problem::Failure;
 use crate::api::queue_management::{TRANSITIONS, TRANSITIONS_SHOWN, breaker_view};
@@ -26,7 +27,7 @@ struct TallyShown {
     count: String,
     first: (Time, Time),
     last: (Time, Time),
-    said: Option<String>,
+    said: Option<Said>,
 }
 
 impl TallyShown {
@@ -39,7 +40,7 @@ impl TallyShown {
             count: number(row.count),
             first: with_ago(shapes::time(row.first_at)),
             last: with_ago(shapes::time(row.last_at)),
-            said: row.last.as_ref().map(andon::Origin::describe),
+            said: row.last.as_ref().map(|last| Said::of(&last.describe())),
         }
     }
 }
@@ -55,7 +56,7 @@ struct ServicePage {
     is_closed: bool,
     failures: String,
     opened: Option<(Time, Time)>,
-    cause: Option<String>,
+    cause: Option<Said>,
     cool_down_until: Option<Time>,
     tallies: Vec<TallyShown>,
     forms: Vec<ActForm>,
@@ -110,7 +111,7 @@ async fn read(tx: &mut dyn Tx, service: &ServiceName, visit: &Visit) -> line::Re
         is_closed: breaker.state() == CircuitState::Closed,
         failures: format!("{} of {}", view.failure_count, view.failure_threshold),
         opened: view.opened_at.map(with_ago),
-        cause: view.cause,
+        cause: view.cause.as_deref().map(Said::of),
         cool_down_until: view.cool_down_until.map(Time::of),
         tallies: own.map(TallyShown::of).collect(),
         forms: offered,

@@ -7,6 +7,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::words::Said;
 use crate::api::shapes::{Cause, Causes};
 use crate::line::LineState;
 
@@ -39,6 +40,15 @@ impl Time {
         Self {
             form: "clock",
             words: at.format("%H:%M:%S UTC").to_string(),
+            ..Self::of(at)
+        }
+    }
+
+    /// Since when something waits: the script makes it how long.
+    pub(super) fn since(at: DateTime<Utc>) -> Self {
+        Self {
+            form: "age",
+            words: at.format("since %H:%M:%S UTC").to_string(),
             ..Self::of(at)
         }
     }
@@ -220,7 +230,7 @@ impl Chip {
 pub(super) struct Sentence {
     before: String,
     at: Time,
-    after: String,
+    after: Said,
 }
 
 impl HtmlSafe for Sentence {}
@@ -233,7 +243,7 @@ impl Sentence {
         Self {
             before: before.to_owned(),
             at: Time::of_day(cause.since),
-            after: after.to_owned(),
+            after: Said::of(after),
         }
     }
 
@@ -265,6 +275,31 @@ impl Chain {
         Self {
             causes: Sentence::causes(&causes.causes),
             waiting: last.filter(|_| causes.waiting_for_resume),
+        }
+    }
+}
+
+/// What holds something in a list: its own marks in full. That the queue is paused is told once a page,
+/// and not in each of its rows.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"{% for mark in marks %}<div class="cause">{{ mark }}</div>{% endfor %}{% if is_held_by_queue %}<div class="cause">the queue is paused</div>{% endif %}"#,
+    ext = "html"
+)]
+pub(super) struct Held {
+    marks: Vec<Sentence>,
+    is_held_by_queue: bool,
+}
+
+impl HtmlSafe for Held {}
+
+impl Held {
+    /// See [`Held`].
+    pub(super) fn by(causes: &[Cause]) -> Self {
+        let is_own = |cause: &&Cause| matches!(cause.held_by, "job" | "campaign");
+        Self {
+            marks: causes.iter().filter(is_own).map(Sentence::cause).collect(),
+            is_held_by_queue: causes.iter().any(|cause| cause.held_by == "queue"),
         }
     }
 }

@@ -8,8 +8,10 @@ use super::show::{Time, Tone, short_id, with_ago};
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use super::words::Said;
 use crate::api::shapes;
 use crate::line;
+use crate::line::campaigns;
 use crate::store::{JournalRow, Tx};
 
 /// Entries of the journal as they are shown.
@@ -36,25 +38,13 @@ struct EntryShown {
     /// Who.
     who: String,
     /// Why: the reason given, or what a call or check has met.
-    why: String,
+    why: Option<Said>,
 }
 
 /// Entries as they are shown, with the names of their campaigns.
 pub(super) async fn shown(tx: &mut dyn Tx, rows: &[JournalRow]) -> line::Result<Timeline> {
-    let mut ids: Vec<CampaignId> = rows
-        .iter()
-        .filter_map(|row| row.entry.event.campaign())
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let names: BTreeMap<CampaignId, String> = if ids.is_empty() {
-        BTreeMap::new()
-    } else {
-        let rows = tx.campaigns(&ids).await?;
-        rows.into_iter()
-            .map(|row| (row.facts.id(), row.name))
-            .collect()
-    };
+    let ids = rows.iter().filter_map(|row| row.entry.event.campaign());
+    let names = campaigns::names(tx, ids).await?;
     Ok(Timeline {
         entries: rows.iter().map(|row| entry(row, &names)).collect(),
     })
@@ -79,7 +69,7 @@ fn entry(row: &JournalRow, names: &BTreeMap<CampaignId, String>) -> EntryShown {
             (id, short)
         }),
         who: entry.actor.describe(),
-        why: why(row),
+        why: said(row),
     }
 }
 
@@ -92,6 +82,15 @@ fn why(row: &JournalRow) -> String {
         (None, Some(cause)) => cause.origin.describe(),
         (None, None) => String::new(),
     }
+}
+
+/// Why, as it goes on from what happened: a cause says itself how, and a reason is told.
+fn said(row: &JournalRow) -> Option<Said> {
+    let why = why(row);
+    let entry = &row.entry;
+    let is_told = entry.reason.is_some() || matches!(entry.event, Event::Refused { .. });
+    let joint = if is_told { ": " } else { " " };
+    (!why.is_empty()).then(|| Said::of(&format!("{joint}{why}")))
 }
 
 /// An entry in one sentence, for a form whose page had not seen it.
