@@ -73,7 +73,8 @@ story("r1_r2_r8_r12_r9_a_vendor_fails_and_a_person_brings_the_line_back_step_by_
 
   // What exactly a resume will do.
   const left = before.jobs.PENDING;
-  await reads(page, "#step-2", "2 campaigns", `${left} jobs`, "Plumbers in Austin", "Dentists in Ohio", "openai");
+  await reads(page, "#step-2", "2 campaigns", `${left} jobs`, "Plumbers in Austin", "Dentists in Ohio", "the queue is paused");
+  await reads(page, "#banner", "by breaker openai", "waiting for resume");
 
   // R9.
   await send(page, "Resume the queue", { usual: "The cause is fixed" });
