@@ -46,6 +46,7 @@
 
 mod check;
 mod command;
+mod stored;
 mod work;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,7 @@ pub use check::{Check, INVARIANTS, Step, Violation};
 pub use command::{
     Beat, Command, EndingReply, Enqueued, Error, Lease, NewJob, Outcome, Payload, Thing,
 };
+pub use stored::{Stored, StoredAttempt};
 use work::EndingReport;
 
 /// What is kept of one token of a job.

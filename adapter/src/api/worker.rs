@@ -1,7 +1,7 @@
 //! The worker protocol (RULES section 6). Every answer carries the gate, refusals included, so that a
 //! worker learns of a pause with whatever it does next.
 
-mod answer;
+pub mod answer;
 mod batch;
 mod convert;
 mod judged;

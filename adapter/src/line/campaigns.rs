@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::jobs::{self, NewJob, has_nul, text_problem};
 use super::queue::{campaigns_with_status, paused_campaigns};
-use super::{Changes, Error, InvalidField, Result, changes, new_id};
+use super::{Changes, Error, InvalidField, Result, changes};
 use crate::store::{AttemptRow, CampaignRow, GateLock, Insertion, Page, Tx};
 
 /// A campaign as it is created.
@@ -125,7 +125,7 @@ pub async fn create(
         jobs::validate(&new.jobs, "jobs")?;
     }
     let mut changes = Changes::begin(tx, None).await?;
-    let id = CampaignId::from_u128(new_id());
+    let id = CampaignId::from_u128(tx.new_id());
     let decision = AnyCampaign::decide_create(&changes.gate, id, new.intake, by, changes.now);
     changes.take(&decision);
     let row = CampaignRow {

@@ -10,7 +10,7 @@ use andon::{
 };
 use serde_json::Value;
 
-use super::{Changes, Error, InvalidField, Result, new_id};
+use super::{Changes, Error, InvalidField, Result};
 use crate::store::{
     self, AttemptRow, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page, SessionLock,
     SessionRow, StepRow, Tx,
@@ -185,7 +185,7 @@ pub(crate) async fn insert(
 ) -> Result<Vec<Insertion>> {
     let rows = jobs
         .iter()
-        .map(|job| job.row(JobId::from_u128(new_id()), campaign, changes.now))
+        .map(|job| job.row(JobId::from_u128(tx.new_id()), campaign, changes.now))
         .collect::<Result<Vec<_>>>()?;
     let inserted = tx.jobs_insert(&rows).await?;
     let added = inserted

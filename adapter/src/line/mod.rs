@@ -252,8 +252,3 @@ impl Line {
         query(&mut *tx).await
     }
 }
-
-/// A new identifier, which grows with time (`UUIDv7`).
-pub(crate) fn new_id() -> u128 {
-    uuid::Uuid::now_v7().as_u128()
-}

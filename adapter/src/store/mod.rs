@@ -377,6 +377,12 @@ pub trait Tx: Send {
     /// The database's clock (R17), or the one a test has set.
     async fn clock(&mut self) -> Result<Timestamp>;
 
+    /// A new id, which grows with time: lists are newest first by it. The simulator makes its own, so
+    /// that two runs of one seed are the same.
+    fn new_id(&mut self) -> u128 {
+        uuid::Uuid::now_v7().as_u128()
+    }
+
     /// Locks the gate until the transaction ends, in a statement of its own: what is read after it is
     /// a new snapshot (I16).
     async fn gate_lock(&mut self, lock: GateLock) -> Result<()>;

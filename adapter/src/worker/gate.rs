@@ -65,7 +65,7 @@ fn since_boot() -> Duration {
 /// Counts service errors that the line has not been told of yet. While there is one, no call starts:
 /// what the line would say is not known, and not knowing is paused (R30).
 #[derive(Debug, Clone, Default)]
-pub(super) struct Untold(Arc<UntoldCount>);
+pub struct Untold(Arc<UntoldCount>);
 
 #[derive(Debug, Default)]
 struct UntoldCount {
@@ -75,7 +75,7 @@ struct UntoldCount {
 
 impl Untold {
     /// From now until the guard is dropped there is one more.
-    pub(super) fn one_more(&self) -> UntoldGuard {
+    pub fn one_more(&self) -> UntoldGuard {
         self.0.count.fetch_add(1, Ordering::SeqCst);
         UntoldGuard(self.clone())
     }
@@ -85,7 +85,7 @@ impl Untold {
     }
 
     /// Until the line has been told of each.
-    pub(super) async fn none(&self) {
+    pub async fn none(&self) {
         loop {
             let mut told = std::pin::pin!(self.0.is_none.notified());
             // Listens before it looks, so that no change is missed in between.
@@ -100,7 +100,7 @@ impl Untold {
 
 /// One service error that the line has not been told of.
 #[derive(Debug)]
-pub(super) struct UntoldGuard(Untold);
+pub struct UntoldGuard(Untold);
 
 impl Drop for UntoldGuard {
     fn drop(&mut self) {
@@ -222,7 +222,8 @@ impl Default for GateWatch {
 }
 
 impl GateWatch {
-    pub(super) fn new(untold: Untold) -> Self {
+    /// Nothing is known yet; and no permit is given while a service error is untold.
+    pub fn new(untold: Untold) -> Self {
         Self {
             known: ArcSwap::default(),
             taking_in: Mutex::default(),
@@ -256,7 +257,7 @@ impl GateWatch {
 
     /// A claim gave a lease: what was said of the job before speaks of an older lease (R30: a job's
     /// confirmation starts at the claim that gave it).
-    pub(super) fn claimed(&self, job: JobId, version: Version, asked_at: Monotonic) {
+    pub fn claimed(&self, job: JobId, version: Version, asked_at: Monotonic) {
         if !self.known.load().stopped.contains_key(&job) {
             return;
         }
@@ -269,7 +270,7 @@ impl GateWatch {
     }
 
     /// Jobs that an answer of this version called stopped beside its gate.
-    pub(super) fn stop(&self, jobs: &[JobId], version: Version, asked_at: Monotonic) {
+    pub fn stop(&self, jobs: &[JobId], version: Version, asked_at: Monotonic) {
         self.take_in(|known| {
             if known.confirmation.is_none_or(|it| it.version <= version) {
                 known.mark(jobs, (version, asked_at));
@@ -278,14 +279,14 @@ impl GateWatch {
     }
 
     /// No lease of the job is held any more: what was said of it is void.
-    pub(super) fn forget(&self, job: JobId) {
+    pub fn forget(&self, job: JobId) {
         if self.known.load().stopped.contains_key(&job) {
             self.take_in(|known| known.stopped.remove(&job));
         }
     }
 
     /// After a stale verdict only what is asked for later than `now` confirms (R16).
-    pub(super) fn confirm_anew(&self, now: Monotonic) {
+    pub fn confirm_anew(&self, now: Monotonic) {
         self.take_in(|known| known.confirm_after = Some(now));
     }
 
@@ -321,7 +322,7 @@ impl GateWatch {
     }
 
     /// The latest version heard.
-    pub(super) fn version(&self) -> Option<Version> {
+    pub fn version(&self) -> Option<Version> {
         self.known.load().confirmation.map(|it| it.version)
     }
 

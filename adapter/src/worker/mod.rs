@@ -47,7 +47,7 @@
 
 pub use config::{ServiceClient, WorkerConfig};
 pub use context::{CallError, JobContext, NotNow, ServiceFailure};
-pub use gate::{Ask, Clock, GateWatch, NoPermit};
+pub use gate::{Ask, Clock, GateWatch, NoPermit, Untold, UntoldGuard};
 pub use handler::{Handlers, JobError, JobOutcome, JobResult};
 pub use outcome::{Class, Remap, Remapped};
 pub use runtime::{Error, Worker};

@@ -1,5 +1,5 @@
 //! What workers are answered: each function runs one command in the caller's transaction, and puts
-//! the gate beside its outcome.
+//! the gate beside its outcome. It is the worker protocol without HTTP: the simulator calls it, too.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use andon::breaker::Standing;
 use andon::{Actor, AnyBreaker, JobId, Refusal, ServiceName, SessionId};
 
-use super::convert::{self, Ending};
+use super::convert;
+pub use super::convert::Ending;
 use crate::api::shapes;
 use crate::line::calls::Calls;
 use crate::line::work::{self, EndingRefused, EndingReply, EndingReport, GateView, How};
@@ -17,19 +18,19 @@ use crate::wire;
 
 /// What a transaction that is to be committed answers: a refused ending, too, has its breaker part
 /// judged (R22).
-pub(super) type Answer<T> = std::result::Result<T, Rejection>;
+pub type Answer<T> = std::result::Result<T, Rejection>;
 
 /// A report that was refused, and the gate after it.
 #[derive(Debug)]
-pub(super) struct Rejection {
+pub struct Rejection {
     /// Why, and what became of its breaker part.
-    pub(super) refused: Refused,
+    pub refused: Refused,
     /// The gate after it.
-    pub(super) gate: wire::Gate,
+    pub gate: wire::Gate,
 }
 
 /// The gate as every answer carries it.
-pub(super) fn gate(ttl: Duration, view: &GateView) -> wire::Gate {
+pub fn gate(ttl: Duration, view: &GateView) -> wire::Gate {
     wire::Gate {
         state: work::queue_state(&view.gate).into(),
         version: view.gate.version(),
@@ -64,7 +65,7 @@ async fn stopped(tx: &mut dyn Tx, core: &andon::Gate, session: SessionId) -> Res
 
 /// The gate for the sessions that made reports. Jobs whose report was refused are lost to them, unless
 /// they hold those jobs under a newer token.
-pub(super) async fn gate_after(
+pub async fn gate_after(
     tx: &mut dyn Tx,
     ttl: Duration,
     core: andon::Gate,
@@ -87,7 +88,11 @@ pub(super) async fn gate_after(
     Ok(gate(ttl, &view))
 }
 
-pub(super) async fn register(
+/// A new session.
+///
+/// # Errors
+/// As [`work::register`].
+pub async fn register(
     tx: &mut dyn Tx,
     ttl: Duration,
     request: &wire::RegisterRequest,
@@ -100,7 +105,11 @@ pub(super) async fn register(
     })
 }
 
-pub(super) async fn claim(
+/// R21: leases, if there is something to claim.
+///
+/// # Errors
+/// As [`work::claim`].
+pub async fn claim(
     tx: &mut dyn Tx,
     ttl: Duration,
     turn: &Turn,
@@ -127,7 +136,11 @@ pub(super) async fn claim(
     })
 }
 
-pub(super) async fn heartbeat(
+/// A session that lives on, with its leases.
+///
+/// # Errors
+/// As [`work::heartbeat`].
+pub async fn heartbeat(
     tx: &mut dyn Tx,
     ttl: Duration,
     session: SessionId,
@@ -144,7 +157,11 @@ pub(super) async fn heartbeat(
     })
 }
 
-pub(super) async fn deregister(
+/// A session that has ended, with what it held released.
+///
+/// # Errors
+/// As [`work::deregister`].
+pub async fn deregister(
     tx: &mut dyn Tx,
     ttl: Duration,
     session: SessionId,
@@ -207,7 +224,7 @@ fn unknown_service(gate: &andon::Gate, service: &ServiceName) -> wire::UnknownSe
 }
 
 /// R16, R34: judges one call. Answered with success also where the job part is refused.
-pub(super) async fn call_report(
+pub async fn call_report(
     tx: &mut dyn Tx,
     calls: &Calls,
     ttl: Duration,
@@ -226,7 +243,7 @@ fn lost(is_refused: bool, job: JobId) -> Vec<JobId> {
 }
 
 /// R22, R25: judges one ending. A refusal is an answer to be committed: its breaker part counts.
-pub(super) async fn end(
+pub async fn end(
     tx: &mut dyn Tx,
     calls: &Calls,
     ttl: Duration,
@@ -252,13 +269,13 @@ pub(super) async fn end(
 
 /// Why a report was refused, and what became of its breaker part (R22).
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     /// Why.
-    pub(super) error: Error,
+    pub error: Error,
     /// The verdict on the service error that it carried.
-    pub(super) verdict: Option<wire::Verdict>,
+    pub verdict: Option<wire::Verdict>,
     /// R19: its service is not known.
-    pub(super) unknown_service: Option<wire::UnknownService>,
+    pub unknown_service: Option<wire::UnknownService>,
 }
 
 impl From<Error> for Refused {

@@ -102,10 +102,14 @@ pub(super) fn call_report(job: JobId, request: &wire::CallReportRequest) -> Resu
 
 /// One ending as it came, whichever of the four it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Ending<'a> {
+pub enum Ending<'a> {
+    /// Done.
     Complete(&'a wire::CompleteRequest),
+    /// An error.
     Fail(&'a wire::FailRequest),
+    /// Given back.
     Release(&'a wire::ReleaseRequest),
+    /// Not now.
     Snooze(&'a wire::SnoozeRequest),
 }
 
@@ -152,7 +156,10 @@ impl Ending<'_> {
     }
 
     /// What the line's command takes.
-    pub(super) fn report(self, job: JobId) -> Result<EndingReport> {
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what no line could keep.
+    pub fn report(self, job: JobId) -> Result<EndingReport> {
         Ok(EndingReport {
             job,
             token: self.token(),
