@@ -374,6 +374,33 @@ on_every_store! {
         server.rows("andon_tallies", 0).await;
     }
 
+    /// R16: a call counts once. The success that a worker reports again, as its answer was lost, may not
+    /// clear a failure that was counted since: else the breaker never opens. (The simulation found it.)
+    async fn r16_a_success_that_is_reported_again_clears_no_later_failure(server: &Server) {
+        server.started(3).await;
+        let worker = server.worker("w").await;
+        let leases = server.claim(&worker, 3).await;
+        let version = server.version().await;
+        let success = json!({"call": 1, "service": "slow", "outcome": "success", "gate_version": version, "step": "write", "result": 1});
+        let failure = |n: u64| json!({"call": n, "service": "slow", "outcome": "failure", "gate_version": version, "error": "500"});
+        let counted = |n: i64| async move { server.rows(&format!("andon_breakers WHERE service = 'slow' AND failure_count = {n}"), 1).await };
+        let first = server.report(&leases[0], "call-report", success.clone()).await;
+        server.report(&leases[1], "call-report", failure(1)).await.data();
+        counted(1).await;
+        let again = server.report(&leases[0], "call-report", success.clone()).await;
+        assert_eq!(again.data()["verdict"], first.data()["verdict"], "the verdict is given once");
+        assert_eq!(again.data()["recorded"], first.data()["recorded"]);
+        counted(1).await;
+        // One that did clear a count, without a step, clears the next one no more.
+        let cleared = json!({"call": 1, "service": "slow", "outcome": "success", "gate_version": version});
+        server.report(&leases[2], "call-report", cleared.clone()).await.data();
+        counted(0).await;
+        server.report(&leases[1], "call-report", failure(2)).await.data();
+        server.report(&leases[2], "call-report", cleared).await.data();
+        counted(1).await;
+        server.audited().await;
+    }
+
     /// A success on a CLOSED breaker takes no lock: one that a failure overtakes may not write over it.
     async fn r13_a_success_that_races_failures_closes_nothing(server: &Server) {
         server.started(24).await;

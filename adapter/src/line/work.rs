@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::calls::Calls;
 use super::jobs::{self, NewJob, WorkSet};
-use super::{Changes, Error, InvalidField, Result, Turn, new_id};
+use super::{Changes, Error, InvalidField, Result, Turn};
 use crate::store::{
     self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionLock,
     SessionRow, StepRow, Tx,
@@ -88,7 +88,7 @@ pub async fn register(tx: &mut dyn Tx, worker: &Registration) -> Result<(Session
         gate.declared(service)?;
     }
     let now = gate.now(tx.clock().await?);
-    let id = SessionId::from_u128(new_id());
+    let id = SessionId::from_u128(tx.new_id());
     let facts = Session::register(id, worker.name.clone(), worker.lease, now);
     tx.session_insert(&SessionRow {
         facts: facts.clone(),
@@ -470,7 +470,17 @@ pub async fn call_report(
         .ok_or_else(|| Error::unknown_job(report.job))?;
     let mut changes = Changes::begin(tx, None).await?;
     let attempt = tx.attempts(&[(report.job, report.token)]).await?.pop();
-    let judged = attempt.as_ref().map(judged_attempt);
+    let standing = standing_step(tx, report).await?;
+    let mut judged = attempt.as_ref().map(judged_attempt);
+    if let Some(judged) = &mut judged
+        && changes.gate.breaker(&report.service).is_ok()
+        && is_recorded_already(standing.as_ref(), report)
+    {
+        // R16: the step is what is left of a success that was free. It counted when it was recorded, and
+        // clears no failure that came since.
+        let counted = judged.verdicts.entry(report.call);
+        counted.or_insert(Verdict::Counted);
+    }
     let work = Work {
         gate: &changes.gate.clone(),
         campaign: &campaign.facts,
@@ -488,12 +498,16 @@ pub async fn call_report(
     let decision =
         work.decide_call_report(&by, report.token, report.call, &core_report, changes.now)?;
     let (step, standing) = match &report.step {
-        Some((name, result)) => record_step(tx, &work, report, name, result, changes.now).await?,
+        Some((name, result)) => {
+            let step = (name, result, standing);
+            record_step(tx, &work, report, step, changes.now).await?
+        }
         None => (None, None),
     };
     let seen = changes.gate.clone();
     changes.take(&decision);
-    if !is_gate_held && changes.gate != seen {
+    let has_changed_the_gate = changes.gate != seen;
+    if !is_gate_held && has_changed_the_gate {
         // A failure came in between, and this success would write the gate (R13) without holding it.
         // Taking it only now would turn the order of the locks around: decide afresh.
         return Err(Error::Store(store::Error::Conflict(
@@ -505,10 +519,12 @@ pub async fn call_report(
         let key = (report.job, report.token, report.call);
         calls.count(key, &report.service, &report.outcome, changes.now);
     }
-    // A success on a closed breaker is free: its verdict needs no row either (R13).
+    // A success on a closed breaker is free: its verdict needs no row either (R13). One that cleared or
+    // closed something does not do so again (R16).
     let is_kept = answer.is_fresh == Freshness::Fresh
         && (matches!(report.outcome, CallOutcome::Failure(_))
-            || answer.verdict != Some(Verdict::Counted));
+            || answer.verdict != Some(Verdict::Counted)
+            || has_changed_the_gate);
     if let (true, Some(verdict)) = (is_kept, answer.verdict) {
         let (token, call, service) = (report.token, report.call, &report.service);
         tx.verdict_insert(report.job, token, call, service, verdict, changes.now)
@@ -537,22 +553,31 @@ async fn needs_gate(tx: &mut dyn Tx, report: &CallReport) -> Result<bool> {
     })
 }
 
+/// The step of a report as it is recorded, if it is.
+async fn standing_step(tx: &mut dyn Tx, report: &CallReport) -> Result<Option<StepRow>> {
+    let Some((name, _)) = &report.step else {
+        return Ok(None);
+    };
+    let steps = tx.steps(&[report.job]).await?;
+    Ok(steps.into_iter().find(|step| step.name == *name))
+}
+
+/// Whether this very report was accepted before: its step is recorded, with its result, by its token.
+fn is_recorded_already(standing: Option<&StepRow>, report: &CallReport) -> bool {
+    let result = report.step.as_ref().map(|(_, result)| result);
+    standing.is_some_and(|step| step.token == report.token && Some(&step.result) == result)
+}
+
 /// R34: records a step's result, or tells which one stands.
 async fn record_step(
     tx: &mut dyn Tx,
     work: &Work<'_>,
     report: &CallReport,
-    name: &StepName,
-    result: &Value,
+    (name, result, standing): (&StepName, &Value, Option<StepRow>),
     now: andon::Timestamp,
 ) -> Result<(Option<StepRecording>, Option<Value>)> {
-    let steps = tx.steps(&[report.job]).await?;
-    let standing = steps.into_iter().find(|step| step.name == *name);
     // R22: the same report sent again is answered as the first was.
-    if standing
-        .as_ref()
-        .is_some_and(|step| step.token == report.token && step.result == *result)
-    {
+    if is_recorded_already(standing.as_ref(), report) {
         return Ok((Some(StepRecording::Record), None));
     }
     let standing = standing.map(|step| step.result);
