@@ -15,6 +15,7 @@ mod fuzz;
 mod mutants;
 mod postgres;
 mod programs;
+mod simulate;
 mod trace;
 
 use std::fmt;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Simulate { arguments } => simulate::run_with(&arguments),
         Task::Mutants { names, writing } => mutants::run(&names, writing),
     };
     match outcome {
@@ -73,6 +75,10 @@ enum Task {
     WriteTrace,
     Advisories,
     Fuzz(fuzz::Fuzz),
+    /// What it can do, it says itself.
+    Simulate {
+        arguments: Vec<String>,
+    },
     Mutants {
         names: Vec<String>,
         writing: mutants::Writing,
@@ -99,6 +105,9 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
 
     match (command.as_str(), rest.as_slice()) {
+        ("simulate", arguments) => Ok(Task::Simulate {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+        }),
         ("help" | "-h" | "--help", _) | (_, ["-h" | "--help", ..]) => Ok(Task::Help),
         ("test", []) => Ok(Task::Test { extra: Vec::new() }),
         ("test", ["--", extra @ ..]) => Ok(Task::Test {
@@ -140,8 +149,15 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 6] =
-    ["ci", "postgres", "browser", "advisories", "fuzz", "mutants"];
+const COMMANDS_OF_THEIR_OWN: [&str; 7] = [
+    "ci",
+    "postgres",
+    "browser",
+    "advisories",
+    "fuzz",
+    "simulate",
+    "mutants",
+];
 
 /// As clap and most tools have it: 2 is a command line that was not understood.
 const EXIT_USAGE: u8 = 2;
@@ -173,6 +189,11 @@ usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]
                        look for inputs that break a rule, for 60 s or N s in each of the targets
                        line, rows, journal, api, events; needs a nightly toolchain and cargo-fuzz
+  simulate [--seed N] [--seeds COUNT] [--steps N] [--bug NAME] [--check-determinism]
+                       whole lines on a virtual clock, with every fault that can be made; the first
+                       run in which a rule does not hold is shortened and shown
+  simulate --replay FILE
+                       such a run once more
   mutants [NAME…]      break one rule of the core at a time, in a copy, and show which check notices;
   mutants --write      all of them, into docs/mutants.md (about half an hour)
   advisories           dependencies with known vulnerabilities; fetches the advisory database
