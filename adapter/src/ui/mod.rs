@@ -49,20 +49,16 @@ const ERROR_MAX: usize = 256 * 1024;
 /// Whether a path is of the screen: its errors are pages, who is unknown is asked to log in, and the
 /// API's description does not tell of it.
 pub(crate) fn is_page(path: &str) -> bool {
+    if path == "/" {
+        return true;
+    }
     let room = path
         .strip_prefix('/')
         .and_then(|path| path.split('/').next());
     matches!(
         room,
         Some(
-            "" | "campaigns"
-                | "jobs"
-                | "services"
-                | "history"
-                | "queue"
-                | "login"
-                | "logout"
-                | "assets"
+            "campaigns" | "jobs" | "services" | "history" | "queue" | "login" | "logout" | "assets"
         )
     )
 }

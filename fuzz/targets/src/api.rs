@@ -248,6 +248,13 @@ impl Client {
         }
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         let is_error = !(status.is_success() || status.is_redirection());
+        if is_error && is_of_screen(asked.request.uri().path()) {
+            assert_eq!(
+                media_type, "text/html; charset=utf-8",
+                "{status} to\n{text}"
+            );
+            return status;
+        }
         if is_error {
             assert_eq!(
                 media_type, "application/problem+json",
@@ -427,4 +434,23 @@ fn all<Id>() -> Page<Id> {
         offset: 0,
         limit: 10_000,
     }
+}
+
+/// Whether a path that an input came to by chance is of the operator's screen, whose errors are pages.
+fn is_of_screen(path: &str) -> bool {
+    let rooms = [
+        "/campaigns",
+        "/jobs",
+        "/services",
+        "/history",
+        "/queue",
+        "/login",
+        "/logout",
+        "/assets",
+    ];
+    let is_room = |room: &&str| {
+        path.strip_prefix(**room)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    path == "/" || rooms.iter().any(|room| is_room(&room))
 }
