@@ -448,9 +448,9 @@ fn is_of_screen(path: &str) -> bool {
         "/logout",
         "/assets",
     ];
-    let is_room = |room: &&str| {
-        path.strip_prefix(**room)
+    let is_in = |room: &str| {
+        path.strip_prefix(room)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    path == "/" || rooms.iter().any(|room| is_room(&room))
+    path == "/" || rooms.into_iter().any(is_in)
 }
