@@ -9,6 +9,7 @@
 pub mod action;
 pub mod bug;
 pub mod choose;
+pub mod core_words;
 pub mod fnv;
 pub mod judge;
 pub mod rng;

@@ -1,5 +1,8 @@
 //! The whole line in one process: servers, workers, operators, the network between them, and time.
 
+mod calm;
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -7,31 +10,23 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use andon::campaign::Intake;
-use andon::{
-    Actor, BreakerSettings, By, CallOutcome, CampaignId, Command, ErrorText, JobId, ServiceName,
-    Services, StepName, Version,
-};
-use andon_adapter::line::campaigns::NewCampaign;
-use andon_adapter::line::jobs::NewJob;
-use andon_adapter::line::queue::ResumeOrder;
+use andon::{BreakerSettings, CampaignId, Command, ServiceName, Services, StepName};
 use andon_adapter::line::{Line, Settings};
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::wire;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::action::{
-    Action, Ask, Client, Leg, OperatorAct, Seen, TaskName, VendorAnswer, WorkerAct,
-};
+use crate::action::{Action, Ask, Client, Leg, TaskName, WorkerAct};
 use crate::bug::Bug;
+use crate::core_words;
 use crate::fnv::Fnv;
 use crate::judge::{Judge, Judged, Violation};
 use crate::rng::Rng;
-use crate::server::{self, Done, Noted, Order, Reply, Request};
+use crate::server::{self, Done, Noted, Reply, Request};
 use crate::store::{Database, For, Link, ServerStore};
 use crate::worker::{Sent, Steps, Worker};
+use orders::OperatorMind;
 
 /// For how long a confirmation is good (R30).
 const TTL: Duration = Duration::from_secs(2);
@@ -43,8 +38,6 @@ const SERVICES: [&str; 2] = ["apollo", "openai"];
 pub const OPERATORS: u8 = 3;
 /// Enough awaits for any command.
 const TO_THE_END: u16 = 400;
-/// How long the calm at the end may take: each round is time for everybody.
-const CALM_ROUNDS: u32 = 400;
 
 /// How a line begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,13 +81,6 @@ struct Server {
     is_up: bool,
     /// What it read once: for [`Bug::GateCached`].
     cached: Option<(u64, wire::Gate)>,
-}
-
-#[derive(Default)]
-struct OperatorMind {
-    number: u32,
-    seen: Option<Version>,
-    asked: BTreeMap<u32, Arc<Request>>,
 }
 
 #[derive(Clone)]
@@ -194,20 +180,6 @@ impl World {
         }
         world.begin()?;
         Ok(world)
-    }
-
-    /// The campaigns and jobs that are there from the start.
-    fn begin(&mut self) -> Judged {
-        for campaign in 0..self.setup.campaigns {
-            self.ask_at_once(OperatorAct::Create)?;
-            for _ in 0..self.setup.jobs {
-                self.ask_at_once(OperatorAct::Enqueue(campaign))?;
-            }
-            if campaign == 0 || campaign.saturating_add(1) < self.setup.campaigns {
-                self.ask_at_once(OperatorAct::StartCampaign(campaign))?;
-            }
-        }
-        Ok(())
     }
 
     fn line(&self, link: &Arc<Link>) -> Line {
@@ -359,129 +331,6 @@ impl World {
             self.letters.insert((ask, Leg::Request), content);
         }
         Ok(has_happened)
-    }
-
-    fn operator(&mut self, index: u8, act: OperatorAct) -> bool {
-        if let OperatorAct::GiveUp { number } = act {
-            return self.ask_again(index, number);
-        }
-        let Some(order) = self.order(index, act) else {
-            return false;
-        };
-        let Some(mind) = self.operators.get_mut(usize::from(index)) else {
-            return false;
-        };
-        mind.number = mind.number.saturating_add(1);
-        let number = mind.number;
-        let request = Arc::new(Request::Order {
-            key: format!("{index}-{number}"),
-            by: by(index),
-            order,
-        });
-        mind.asked.insert(number, Arc::clone(&request));
-        let ask = Ask {
-            client: Client::Operator(index),
-            number,
-            copy: 0,
-        };
-        let content = Content::Request(request);
-        self.letters.insert((ask, Leg::Request), content);
-        true
-    }
-
-    /// The same request under the same key, as another copy.
-    fn ask_again(&mut self, index: u8, number: u32) -> bool {
-        let mind = self.operators.get(usize::from(index));
-        let Some(request) = mind.and_then(|mind| mind.asked.get(&number)).cloned() else {
-            return false;
-        };
-        let client = Client::Operator(index);
-        let Some(copy) = self.next_copy(client, number) else {
-            return false;
-        };
-        let ask = Ask {
-            client,
-            number,
-            copy,
-        };
-        let content = Content::Request(request);
-        self.letters.insert((ask, Leg::Request), content);
-        true
-    }
-
-    fn next_copy(&mut self, client: Client, number: u32) -> Option<u8> {
-        let copies = self.copies.entry((client, number)).or_insert(0);
-        *copies = copies.saturating_add(1);
-        (*copies < 4).then_some(*copies)
-    }
-
-    fn order(&self, operator: u8, act: OperatorAct) -> Option<Order> {
-        let seen = self.operators.get(usize::from(operator))?.seen;
-        Some(match act {
-            OperatorAct::Pause => Order::Pause,
-            OperatorAct::Open(service) => Order::Open(service_at(service)?),
-            OperatorAct::Reset(service) => Order::Reset(service_at(service)?),
-            OperatorAct::Resume { seen: sent, keep } => Order::Resume(ResumeOrder {
-                seen: seen.filter(|_| sent == Seen::Sent),
-                keep: match keep {
-                    Some(campaign) => vec![self.campaign_at(campaign)?],
-                    None => Vec::new(),
-                },
-                service: None,
-            }),
-            OperatorAct::PauseCampaign(at) => Order::PauseCampaign(self.campaign_at(at)?),
-            OperatorAct::CancelCampaign(at) => Order::CancelCampaign(self.campaign_at(at)?),
-            OperatorAct::CloseCampaign(at) => Order::Close(self.campaign_at(at)?),
-            OperatorAct::StartCampaign(at) => Order::Start(self.campaign_at(at)?),
-            OperatorAct::DeleteCampaign(at) => Order::Delete(self.campaign_at(at)?),
-            OperatorAct::Create => Order::Create(self.new_campaign()?),
-            OperatorAct::Enqueue(at) => {
-                let job = NewJob {
-                    max_attempts: 3,
-                    ..NewJob::new("lead", Value::Null)
-                };
-                Order::Enqueue(self.campaign_at(at)?, job)
-            }
-            OperatorAct::PauseJob(at) => Order::PauseJob(self.job_at(at)?),
-            OperatorAct::CancelJob(at) => Order::CancelJob(self.job_at(at)?),
-            OperatorAct::RetryJob(at) => Order::RetryJob(self.job_at(at)?),
-            OperatorAct::HealthCheck(service, answer) => {
-                let outcome = match answer {
-                    VendorAnswer::Fine => CallOutcome::Success,
-                    VendorAnswer::Broken => CallOutcome::Failure(ErrorText::new("503")),
-                };
-                Order::HealthCheck(service_at(service)?, outcome)
-            }
-            OperatorAct::GiveUp { .. } => return None,
-        })
-    }
-
-    /// Lines stay small: of campaigns there are four at most.
-    fn new_campaign(&self) -> Option<NewCampaign> {
-        let count = self.judge.line.campaigns().count();
-        (count < 4).then(|| NewCampaign {
-            name: format!("campaign {count}"),
-            description: None,
-            metadata: Value::Object(Map::new()),
-            intake: if count % 2 == 1 {
-                Intake::OpenEnded
-            } else {
-                Intake::Closed
-            },
-            jobs: Vec::new(),
-        })
-    }
-
-    fn campaign_at(&self, place: u8) -> Option<CampaignId> {
-        let mut campaigns = self.judge.line.campaigns();
-        campaigns
-            .nth(usize::from(place))
-            .map(andon::AnyCampaign::id)
-    }
-
-    fn job_at(&self, place: u8) -> Option<JobId> {
-        let mut jobs = self.judge.line.jobs();
-        jobs.nth(usize::from(place)).map(andon::AnyJob::id)
     }
 
     fn deliver(&mut self, ask: Ask, leg: Leg, server: u8) -> Result<bool, Violation> {
@@ -638,7 +487,7 @@ impl World {
             return Ok(());
         };
         let command = match (&task.request, name) {
-            (Some(request), _) => server::core_command(request),
+            (Some(request), _) => core_words::command(request),
             (None, TaskName::StartUp(_)) => Command::Configure {
                 services: services(&self.setup),
             },
@@ -708,116 +557,6 @@ impl World {
             _ => reply,
         }
     }
-
-    /// An operator asks, and everything goes well.
-    fn ask_at_once(&mut self, act: OperatorAct) -> Judged {
-        if self.operator(0, act) {
-            self.go_well(Client::Operator(0))?;
-        }
-        Ok(())
-    }
-
-    /// All messages of a client arrive, and all its requests are answered.
-    fn go_well(&mut self, client: Client) -> Judged {
-        for _ in 0..4 {
-            let of_client =
-                |(ask, leg): &(Ask, Leg)| (ask.client == client).then_some((*ask, *leg));
-            let letters: Vec<_> = self.letters.keys().filter_map(of_client).collect();
-            for (ask, leg) in letters {
-                self.deliver(ask, leg, 0)?;
-            }
-            for name in self.tasks() {
-                self.go_on(name, TO_THE_END)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// L1: once nothing breaks any more and the line is resumed, every job of a started campaign becomes
-    /// final.
-    ///
-    /// # Errors
-    /// What must not happen, or if it does not come to that.
-    pub fn calm_down(&mut self) -> Judged {
-        self.is_calm = true;
-        self.heal()?;
-        let services = u8::try_from(SERVICES.len()).unwrap_or(0);
-        for round in 0..CALM_ROUNDS {
-            for service in 0..services {
-                self.ask_at_once(OperatorAct::Reset(service))?;
-            }
-            if self.judge.line.gate().admission().is_err() || round % 8 == 0 {
-                let (seen, keep) = (Seen::Withheld, None);
-                self.ask_at_once(OperatorAct::Resume { seen, keep })?;
-            }
-            if self.unfinished() == 0 {
-                return self.judge.finish();
-            }
-            for worker in 0..self.setup.workers {
-                for slot in [0, 1] {
-                    let Some(acting) = self.workers.get(usize::from(worker)) else {
-                        continue;
-                    };
-                    let act = acting.choose_calmly(slot);
-                    self.worker(worker, act)?;
-                    self.go_well(Client::Worker(worker))?;
-                }
-                self.worker(worker, WorkerAct::Beat)?;
-                self.go_well(Client::Worker(worker))?;
-            }
-            self.begin_pass(0);
-            self.go_well(Client::Operator(0))?;
-            // Short first, so that permits are good; longer, so that back-off and dead sessions are over.
-            let millis = if round % 8 == 7 { 30_000 } else { 100 };
-            self.happen(&Action::Wait { millis })?;
-        }
-        let what = format!("{} jobs are not final", self.unfinished());
-        Err(Violation::of("L1", what))
-    }
-
-    fn heal(&mut self) -> Judged {
-        self.cut.clear();
-        self.letters.clear();
-        // The database's clock is put right: leases and back-offs from when it was ahead are over then.
-        let now = i64::try_from(self.now).unwrap_or(i64::MAX);
-        self.offset = self.latest.saturating_sub(now);
-        self.set_clock();
-        for server in 0..self.setup.servers {
-            self.set_link(server, |link| &link.is_cut, false);
-            self.set_link(server, |link| &link.is_commit_lost, false);
-            self.crash(server);
-            self.go_on(TaskName::StartUp(server), TO_THE_END)?;
-        }
-        for worker in 0..self.setup.workers {
-            self.worker(worker, WorkerAct::Crash)?;
-        }
-        Ok(())
-    }
-
-    fn unfinished(&self) -> u64 {
-        let line = &self.judge.line;
-        let running = line
-            .campaigns()
-            .filter(|campaign| campaign.stage() == andon::CampaignStage::Running);
-        running
-            .map(|campaign| line.job_counts(campaign.id()).unfinished())
-            .sum()
-    }
-}
-
-impl OperatorMind {
-    fn hear(&mut self, number: u32, reply: &Reply) {
-        let version = match reply {
-            Reply::Done(done) => Version::new(done.version).ok(),
-            Reply::Refused(refused) => refused.version,
-            _ => None,
-        };
-        self.seen = self.seen.max(version);
-        // It asks again what the server could not do.
-        if !matches!(reply, Reply::Failed) {
-            self.asked.remove(&number);
-        }
-    }
 }
 
 fn shown(reply: &Reply) -> String {
@@ -833,19 +572,6 @@ fn done_or_failed(is_done: bool) -> Reply {
     } else {
         Reply::Failed
     }
-}
-
-fn by(operator: u8) -> By {
-    let name = server::name(
-        ["ada", "bob"]
-            .get(usize::from(operator))
-            .unwrap_or(&"nightly"),
-    );
-    By::actor(if operator.saturating_add(1) == OPERATORS {
-        Actor::Automation(name)
-    } else {
-        Actor::Operator(name)
-    })
 }
 
 #[expect(clippy::expect_used, reason = "the names are literals of this file")]
