@@ -63,15 +63,19 @@ on_every_store! {
             // Refusals.
             server.report(&Lease { token: 99, ..lease.clone() }, "complete", json!({})).await,
             server.post("/worker/claim", json!({"worker_id": id, "limit": 0})).await,
-            server.post("/worker/claim", json!({"worker_id": "01890a5d-ac96-774b-bcce-b302099a8057", "limit": 1})).await,
             server.report(&Lease { job: "01890a5d-ac96-774b-bcce-b302099a8057".into(), ..lease.clone() }, "complete", json!({})).await,
             server.report(&lease, "snooze", json!({"seconds": 99_999_999})).await,
             server.post("/worker/deregister", json!({"worker_id": id})).await,
+        ];
+        // To a session that is not known, or has ended, it confirms nothing.
+        let unconfirmed = [
+            server.post("/worker/claim", json!({"worker_id": "01890a5d-ac96-774b-bcce-b302099a8057", "limit": 1})).await,
             server.post("/worker/heartbeat", json!({"worker_id": id})).await,
         ];
-        for answer in answers {
+        let confirmed = answers.into_iter().map(|answer| (answer, 1500));
+        for (answer, ttl) in confirmed.chain(unconfirmed.map(|answer| (answer, 0))) {
             let gate = gate(&answer.body);
-            assert_eq!((gate["state"].as_str(), gate["ttl_ms"].as_u64()), (Some("ACTIVE"), Some(1500)));
+            assert_eq!((gate["state"].as_str(), gate["ttl_ms"].as_u64()), (Some("ACTIVE"), Some(ttl)));
             assert_eq!(gate["version"], server.version().await);
         }
     }
@@ -269,6 +273,31 @@ on_every_store! {
         assert_eq!(answer.data()["settled"], "COMPLETED");
         assert_eq!(server.job(&lease.job).await["result"], "late");
         assert_eq!(server.read(&campaign).await["status"], "COMPLETED");
+        server.audited().await;
+    }
+
+    /// R30: a swept token is still good for its reports, and their answers confirm nothing: of this session
+    /// no lease is left, so that no call may start. (The simulation found a worker that went on calling for
+    /// the rest of its lease.)
+    async fn r30_a_session_that_was_swept_is_confirmed_by_no_report(server: &Server) {
+        server.started(2).await;
+        let worker = server.worker("w").await;
+        let leases = server.claim(&worker, 2).await;
+        let version = server.version().await;
+        let call = |n: u64| json!({"call": n, "service": "openai", "outcome": "success", "gate_version": version, "step": format!("step-{n}"), "result": n});
+        let alive = server.report(&leases[0], "call-report", call(1)).await;
+        assert_ne!(gate(&alive.body)["ttl_ms"], 0);
+        server.advance(31);
+        server.pass().await;
+        let late = server.report(&leases[0], "call-report", call(2)).await;
+        assert_eq!(late.data()["recorded"]["outcome"], "recorded", "what was paid for is kept (R34)");
+        assert_eq!((gate(&late.body)["state"].as_str(), gate(&late.body)["ttl_ms"].as_u64()), (Some("ACTIVE"), Some(0)));
+        let batch = json!({"worker_id": worker.id, "reports": [{"job_id": leases[0].job, "report": {"complete": {"token": leases[0].token}}}]});
+        let answer = server.post("/worker/reports", batch).await;
+        assert_eq!(answer.data()["answers"][0]["outcome"]["ended"]["stage"], "COMPLETED");
+        assert_eq!(gate(&answer.body)["ttl_ms"], 0);
+        let answer = server.report(&leases[1], "complete", json!({"result": 1})).await;
+        assert_eq!((answer.data()["stage"].as_str(), gate(&answer.body)["ttl_ms"].as_u64()), (Some("COMPLETED"), Some(0)));
         server.audited().await;
     }
 

@@ -218,6 +218,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_simulator_is_to_do_is_handed_on() {
+        let arguments = ["--seed", "7", "--help"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parsed("simulate --seed 7 --help"),
+            Ok(Task::Simulate { arguments })
+        );
+    }
+
+    #[test]
     fn no_command_and_every_form_of_help_print_the_usage() {
         for line in ["", "help", "-h", "--help", "ci --help", "test -h"] {
             assert_eq!(parsed(line), Ok(Task::Help), "{line}");

@@ -13,7 +13,8 @@ pub struct Gate {
     /// The line's version: what permits note and reports carry (R16).
     #[schema(value_type = u64)]
     pub version: Version,
-    /// The time-to-live of this confirmation, in milliseconds.
+    /// The time-to-live of this confirmation, in milliseconds. 0 to a session that has ended: it confirms
+    /// nothing.
     pub ttl_ms: u64,
     /// Of the asking session's leases, the jobs that are PAUSED, CANCELLED or lost: all of them, so
     /// that a job that is not named may go on.

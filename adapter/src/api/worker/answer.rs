@@ -49,22 +49,34 @@ fn retired(gate: &andon::Gate) -> Vec<ServiceName> {
         .collect()
 }
 
-/// The jobs of a session that are stopped: PAUSED or CANCELLED, and of one that has ended all that it
-/// still holds (R24).
-async fn stopped(tx: &mut dyn Tx, core: &andon::Gate, session: SessionId) -> Result<Vec<JobId>> {
+/// What a session is told of its jobs.
+enum Told {
+    /// It is alive: these are PAUSED or CANCELLED.
+    Alive(Vec<JobId>),
+    /// It has ended: these it still holds, and none of its jobs goes on (R24).
+    Ended(Vec<JobId>),
+}
+
+async fn told(tx: &mut dyn Tx, core: &andon::Gate, session: SessionId) -> Result<Told> {
     let Some(row) = tx.session(session).await? else {
-        return Ok(Vec::new());
+        return Ok(Told::Ended(Vec::new()));
     };
     let now = core.now(tx.clock().await?);
     if row.facts.alive(now).is_err() {
-        return Ok(tx.jobs_held(session).await?);
+        return Ok(Told::Ended(tx.jobs_held(session).await?));
     }
     let view = work::gate_view(tx, core.clone(), Some(session)).await?;
-    Ok(view.stopped)
+    Ok(Told::Alive(view.stopped))
 }
 
 /// The gate for the sessions that made reports. Jobs whose report was refused are lost to them, unless
 /// they hold those jobs under a newer token.
+///
+/// R30: sessions that have ended are told of the gate, and it confirms nothing to them: it is good for no
+/// time. Their jobs may be claimed by others, even where their tokens are still good for an ending (R24).
+///
+/// # Errors
+/// What the store answers.
 pub async fn gate_after(
     tx: &mut dyn Tx,
     ttl: Duration,
@@ -74,8 +86,15 @@ pub async fn gate_after(
 ) -> Result<wire::Gate> {
     let mut all = BTreeSet::new();
     let mut held = BTreeSet::new();
+    let mut is_any_alive = sessions.is_empty();
     for session in sessions {
-        all.extend(stopped(tx, &core, *session).await?);
+        match told(tx, &core, *session).await? {
+            Told::Alive(stopped) => {
+                is_any_alive = true;
+                all.extend(stopped);
+            }
+            Told::Ended(still_held) => all.extend(still_held),
+        }
         if !refused.is_empty() {
             held.extend(tx.jobs_held(*session).await?);
         }
@@ -85,6 +104,7 @@ pub async fn gate_after(
         gate: core,
         stopped: all.into_iter().collect(),
     };
+    let ttl = if is_any_alive { ttl } else { Duration::ZERO };
     Ok(gate(ttl, &view))
 }
 
