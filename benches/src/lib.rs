@@ -1,5 +1,8 @@
 //! The lines that the benchmarks measure. The benchmarks themselves are in `benches/`.
 
+pub mod line;
+pub mod report;
+
 use std::time::Duration;
 
 use andon::{

@@ -9,6 +9,7 @@
     reason = "a command-line tool talks on its standard streams"
 )]
 
+mod bench;
 mod browser;
 mod checks;
 mod fuzz;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Task::Test { extra } => checks::test(&extra),
         Task::Postgres => postgres::serve(),
         Task::Browser(suite) => suite.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Ci { steps } => checks::all(steps),
         Task::Step(step) => step.run(),
         Task::WriteTrace => trace::write(),
@@ -66,6 +68,7 @@ enum Task {
     },
     Postgres,
     Browser(browser::Suite),
+    Bench(bench::Bench),
     Ci {
         steps: &'static [Step],
     },
@@ -134,6 +137,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
             })
         }
         ("browser", arguments) => browser::parse(arguments).map(Task::Browser),
+        ("bench", arguments) => bench::parse(arguments).map(Task::Bench),
         ("fuzz", arguments) => fuzz::parse(arguments).map(Task::Fuzz),
         (name, rest) => match (Step::named(name), rest) {
             (Some(step), []) => Ok(Task::Step(step)),
@@ -149,7 +153,8 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 7] = [
+const COMMANDS_OF_THEIR_OWN: [&str; 8] = [
+    "bench",
     "ci",
     "postgres",
     "browser",
@@ -196,6 +201,9 @@ usage: cargo xtask COMMAND
                        such a run once more
   mutants [NAME…]      break one rule of the core at a time, in a copy, and show which check notices;
   mutants --write      all of them, into docs/mutants.md (about half an hour)
+  bench NAME [-- ARGS] measure, beside peers and against a durable PostgreSQL: core, store and the other
+                       programs in benches/src/bin; with --write the figures go into
+                       docs/performance.md, and `-- --help` tells what else each can be told
   advisories           dependencies with known vulnerabilities; fetches the advisory database
 
 `test` and `browser` use the PostgreSQL that DATABASE_URL names, where that is set. Otherwise they

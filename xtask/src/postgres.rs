@@ -14,7 +14,7 @@ use crate::programs::{self, folders_on_path, id};
 
 /// Starts a server, prints its URL and keeps it until Ctrl-C.
 pub(crate) fn serve() -> Result<(), Failure> {
-    let server = Server::start()?;
+    let server = Server::start(Durability::ThrownAway)?;
     println!("{}", server.url());
     eprintln!("stop it with Ctrl-C; its data will be deleted");
     // Ctrl-C ends this process, and the end of this process ends the server: see `WATCHDOG`.
@@ -28,10 +28,33 @@ pub(crate) fn serve() -> Result<(), Failure> {
 pub(crate) fn for_tests() -> Result<(Option<Server>, String), Failure> {
     match std::env::var("DATABASE_URL") {
         Ok(url) if !url.is_empty() => Ok((None, url)),
-        _ => {
-            let server = Server::start()?;
-            let url = server.url().to_owned();
-            Ok((Some(server), url))
+        _ => start(Durability::ThrownAway),
+    }
+}
+
+/// A new server, to be kept for as long as it is used, and its URL.
+pub(crate) fn start(durability: Durability) -> Result<(Option<Server>, String), Failure> {
+    let server = Server::start(durability)?;
+    let url = server.url().to_owned();
+    Ok((Some(server), url))
+}
+
+/// What a server does for its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The tests' data are thrown away: only a power loss would lose them, and they may be lost.
+    ThrownAway,
+    /// As in production, with memory and log that no benchmark outgrows.
+    Durable,
+}
+
+impl Durability {
+    const fn settings(self) -> &'static str {
+        match self {
+            Self::ThrownAway => "-c fsync=off",
+            Self::Durable => {
+                "-c fsync=on -c shared_buffers=1GB -c max_wal_size=8GB -c checkpoint_timeout=30min"
+            }
         }
     }
 }
@@ -45,13 +68,13 @@ pub(crate) struct Server {
 
 impl Server {
     /// Finds or installs the server's programs, and starts one with a new, empty cluster.
-    pub(crate) fn start() -> Result<Self, Failure> {
+    pub(crate) fn start(durability: Durability) -> Result<Self, Failure> {
         let programs = server_programs()?;
         let account = Account::of_server()?;
         let mut last = Failure(String::new());
         for _ in 0..START_ATTEMPTS {
             // A port that is free now may be taken a moment later; then another one will do.
-            match Self::start_on(free_port()?, &programs, account) {
+            match Self::start_on(free_port()?, &programs, account, durability) {
                 Ok(server) => return Ok(server),
                 Err(failure) => last = failure,
             }
@@ -63,7 +86,12 @@ impl Server {
         &self.url
     }
 
-    fn start_on(port: u16, programs: &Path, account: Option<Account>) -> Result<Self, Failure> {
+    fn start_on(
+        port: u16,
+        programs: &Path,
+        account: Option<Account>,
+        durability: Durability,
+    ) -> Result<Self, Failure> {
         // The port makes the name unique, as does the process among those that end with a crash.
         let name = format!("andon-postgres-{}-{port}", std::process::id());
         let folder = std::env::temp_dir().join(name);
@@ -75,6 +103,7 @@ impl Server {
             .args(["-c", WATCHDOG, "andon-postgres"])
             .arg(programs)
             .arg(port.to_string())
+            .arg(durability.settings())
             .current_dir(&folder)
             .env("LC_ALL", "C")
             .stdin(Stdio::piped())
@@ -142,16 +171,15 @@ impl Drop for Server {
 /// Runs `initdb` and the server, and cleans up once its standard input ends. That is a pipe from
 /// this process alone, so it ends when a `Server` is dropped, and also at Ctrl-C, a panic or a
 /// kill, with no signal handler anywhere. It runs in the folder; its arguments are the folder of
-/// the programs and the port.
+/// the programs, the port, and settings of the server.
 ///
-/// `fsync=off` only gives up the data after a power loss, and they are thrown away anyway.
 /// `synchronous_commit` stays on, as the rule on durable gate changes (R35) demands.
 const WATCHDOG: &str = r#"
 {
     "$1/initdb" --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C \
         --no-sync && [ ! -e stop ] &&
     "$1/postgres" -D data -p "$2" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$PWD" \
-        -c max_connections=400 -c fsync=off -c synchronous_commit=on
+        -c max_connections=400 -c synchronous_commit=on $3
     : >ended
 } </dev/null >log 2>&1 &
 programs=$!

@@ -1,0 +1,266 @@
+//! Lines in databases of their own, driven in process: what the benchmarks of the store begin with.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use andon::{ActorName, CampaignId, Fingerprint, Intake, JobId, SessionId, Token};
+use andon_adapter::line::campaigns::{self, NewCampaign};
+use andon_adapter::line::jobs::{self, BATCH_MAX, NewJob};
+use andon_adapter::line::work::{self, EndingReport, How, Registration};
+use andon_adapter::line::{Line, Settings};
+use andon_adapter::store::SharedStore;
+use andon_adapter::store::postgres::{PostgresOptions, PostgresStore};
+use andon_adapter::store::sqlite::SqliteStore;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::operator;
+
+/// Why a benchmark could not be run to its end.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The kind of all jobs.
+pub const KIND: &str = "no-op";
+
+/// A new, empty database on a server; its URL.
+///
+/// # Errors
+/// The server refuses.
+pub async fn fresh_database(server: &str) -> Result<String, Failure> {
+    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
+    let mut connection = PgConnection::connect(server).await?;
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .execute(&mut connection)
+        .await?;
+    let (before, _) = server.rsplit_once('/').ok_or("the URL has no database")?;
+    Ok(format!("{before}/{name}"))
+}
+
+/// Drops what [`fresh_database`] made.
+///
+/// # Errors
+/// The server refuses.
+pub async fn drop_database(server: &str, url: &str) -> Result<(), Failure> {
+    let (_, name) = url.rsplit_once('/').ok_or("the URL has no database")?;
+    let mut connection = PgConnection::connect(server).await?;
+    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+    sqlx::query(AssertSqlSafe(drop))
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
+
+/// What `SHOW server_version` tells.
+///
+/// # Errors
+/// The server refuses.
+pub async fn server_version(server: &str) -> Result<String, Failure> {
+    let mut connection = PgConnection::connect(server).await?;
+    let version: String = sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(version.split(' ').next().unwrap_or_default().to_owned())
+}
+
+/// A line on PostgreSQL, as a server opens it, with this many connections.
+///
+/// # Errors
+/// The database cannot be reached or prepared.
+pub async fn on_postgres(url: &str, connections: u32) -> Result<Line, Failure> {
+    let options = PostgresOptions {
+        connections_max: connections,
+        ..PostgresOptions::default()
+    };
+    opened(Arc::new(PostgresStore::connect(url, &options).await?)).await
+}
+
+/// A line in a SQLite file.
+///
+/// # Errors
+/// The file cannot be opened or prepared.
+pub async fn on_sqlite(file: &Path) -> Result<Line, Failure> {
+    opened(Arc::new(SqliteStore::open(file).await?)).await
+}
+
+async fn opened(store: SharedStore) -> Result<Line, Failure> {
+    store.migrate().await?;
+    let line = Line::new(store, Settings::default());
+    line.start_up().await?;
+    Ok(line)
+}
+
+/// A started campaign that takes jobs, without any.
+///
+/// # Errors
+/// The line refuses.
+pub async fn campaign(line: &Line) -> Result<CampaignId, Failure> {
+    let id = line
+        .transact(|tx| {
+            Box::pin(async move {
+                let by = operator().map_err(|_| andon_adapter::line::Error::Invalid(Vec::new()))?;
+                let new = NewCampaign {
+                    name: "bench".into(),
+                    description: None,
+                    metadata: json!({}),
+                    intake: Intake::OpenEnded,
+                    jobs: Vec::new(),
+                };
+                let (view, _) = campaigns::create(tx, &by, &new).await?;
+                let id = view.row.facts.id();
+                campaigns::start(tx, &by, id).await?;
+                Ok(id)
+            })
+        })
+        .await?;
+    Ok(id)
+}
+
+/// Adds jobs that do nothing, this many in a request; `writers` requests are under way at a time.
+///
+/// # Errors
+/// The line refuses.
+pub async fn enqueue(
+    line: &Line,
+    campaign: CampaignId,
+    jobs: usize,
+    batch: usize,
+    writers: usize,
+) -> Result<Duration, Failure> {
+    let batch = batch.clamp(1, BATCH_MAX);
+    let left = Arc::new(AtomicUsize::new(jobs));
+    let begun = Instant::now();
+    let each = |_| {
+        let (line, left) = (line.clone(), left.clone());
+        tokio::spawn(async move {
+            loop {
+                let take = |left: usize| Some(left.saturating_sub(batch));
+                let before = left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+                    .unwrap_or(0);
+                let count = before.min(batch);
+                if count == 0 {
+                    return Ok::<(), andon_adapter::line::Error>(());
+                }
+                let new = Arc::new(vec![NewJob::new(KIND, json!({})); count]);
+                line.transact(move |tx| {
+                    let new = new.clone();
+                    Box::pin(async move { jobs::enqueue(tx, campaign, &new).await })
+                })
+                .await?;
+            }
+        })
+    };
+    let writers: Vec<_> = (0..writers).map(each).collect();
+    for writer in writers {
+        writer.await??;
+    }
+    Ok(begun.elapsed())
+}
+
+/// A worker session with a lease of an hour.
+///
+/// # Errors
+/// The line refuses.
+pub async fn session(line: &Line) -> Result<SessionId, Failure> {
+    let registration = Registration {
+        name: ActorName::new("bench")?,
+        kinds: vec![KIND.into()],
+        services: Vec::new(),
+        lease: Duration::from_hours(1),
+    };
+    let session = line
+        .transact(move |tx| {
+            let registration = registration.clone();
+            Box::pin(async move { Ok(work::register(tx, &registration).await?.0.id) })
+        })
+        .await?;
+    Ok(session)
+}
+
+/// One claim of a session: the jobs and tokens that it got.
+///
+/// # Errors
+/// The line refuses.
+pub async fn claim(
+    line: &Line,
+    session: SessionId,
+    batch: u32,
+) -> Result<Vec<(JobId, Token)>, andon_adapter::line::Error> {
+    let turn = line.turn();
+    let (leases, _) = line
+        .transact_quietly(move |tx| {
+            let turn = turn.clone();
+            Box::pin(async move { work::claim(tx, &turn, session, batch, None).await })
+        })
+        .await?;
+    let held = |lease: &work::Lease| (lease.job.facts.id(), lease.job.facts.token());
+    Ok(leases.iter().map(held).collect())
+}
+
+/// Completes jobs, in one request, without results.
+///
+/// # Errors
+/// The line refuses.
+pub async fn complete(
+    line: &Line,
+    held: &[(JobId, Token)],
+) -> Result<(), andon_adapter::line::Error> {
+    let reports: Arc<Vec<EndingReport>> = Arc::new(
+        held.iter()
+            .map(|(job, token)| EndingReport {
+                job: *job,
+                token: *token,
+                fingerprint: Fingerprint([7; 32]),
+                how: How::Complete {
+                    result: None,
+                    spawn: Vec::new(),
+                },
+            })
+            .collect(),
+    );
+    let calls = line.calls();
+    line.transact(move |tx| {
+        let (reports, calls) = (reports.clone(), calls.clone());
+        Box::pin(async move {
+            let caller = andon::Actor::System;
+            work::end(tx, &calls, &caller, &reports).await
+        })
+    })
+    .await?;
+    Ok(())
+}
+
+/// Claims and completes until nothing is left, by this many workers with a session each. Answers how
+/// many jobs were done, and in what time.
+///
+/// # Errors
+/// The line refuses.
+pub async fn drain(line: &Line, workers: usize, batch: u32) -> Result<(usize, Duration), Failure> {
+    let mut sessions = Vec::new();
+    for _ in 0..workers {
+        sessions.push(session(line).await?);
+    }
+    let begun = Instant::now();
+    let each = |session| {
+        let line = line.clone();
+        tokio::spawn(async move {
+            let mut done = 0;
+            loop {
+                let held = claim(&line, session, batch).await?;
+                if held.is_empty() {
+                    return Ok::<usize, andon_adapter::line::Error>(done);
+                }
+                complete(&line, &held).await?;
+                done += held.len();
+            }
+        })
+    };
+    let workers: Vec<_> = sessions.into_iter().map(each).collect();
+    let mut done = 0;
+    for worker in workers {
+        done += worker.await??;
+    }
+    Ok((done, begun.elapsed()))
+}
