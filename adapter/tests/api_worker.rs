@@ -841,6 +841,39 @@ on_every_store! {
         assert!(asked.elapsed() >= Duration::from_secs(1));
     }
 
+    /// Whoever waits for the gate, a job or an event is woken by what may concern them, and not by every
+    /// report of a busy line.
+    async fn r30_only_what_others_may_wait_for_wakes_them(server: &Server) {
+        server.started(6).await;
+        let worker = server.worker("w").await;
+        let leases = server.claim(&worker, 4).await;
+        let version = server.version().await;
+        let mut hints = server.line.store().hints();
+        // What other connections have told of the campaign's start may still be on its way.
+        while tokio::time::timeout(Duration::from_millis(200), hints.changed()).await.is_ok() {}
+        let call = |outcome: &str| json!({"call": 1, "service": "openai", "outcome": outcome, "gate_version": version, "error": "500"});
+        let complete = |lease: &Lease| json!({"job_id": lease.job, "report": {"complete": {"token": lease.token}}});
+        server.claim_one(&worker).await;
+        server.post("/worker/heartbeat", json!({"worker_id": worker.id})).await.data();
+        server.report(&leases[0], "call-report", call("success")).await.data();
+        server.report(&leases[0], "complete", json!({})).await.data();
+        server.post("/worker/reports", json!({"worker_id": worker.id, "reports": [complete(&leases[1])]})).await.data();
+        assert!(!hints.has_changed().unwrap(), "nobody waits for these");
+
+        let woken = async |hints: &mut tokio::sync::watch::Receiver<u64>, what: &str| {
+            assert!(hints.has_changed().unwrap(), "{what}");
+            while tokio::time::timeout(Duration::from_millis(200), hints.changed()).await.is_ok() {}
+        };
+        server.report(&leases[2], "release", json!({})).await.data();
+        woken(&mut hints, "a job given back may be claimed").await;
+        server.report(&leases[3], "complete", json!({"spawn": [{"kind": "k"}]})).await.data();
+        woken(&mut hints, "a spawned job may be claimed").await;
+        let last = server.claim_one(&worker).await;
+        assert!(!hints.has_changed().unwrap());
+        server.report(&last, "call-report", call("failure")).await.data();
+        woken(&mut hints, "the breaker opened and paused the queue").await;
+    }
+
     /// A cancel stops jobs without a gate change: who waits for the gate is told all the same.
     async fn r30_a_question_for_the_gate_is_answered_when_a_job_of_it_is_cancelled(server: &Server) {
         let campaign = server.started(1).await;

@@ -170,7 +170,7 @@ async fn call_report(
     let (ttl, command) = (app.ttl(), app.take(taken).await?);
     let asker = Asker::Lease(job, command.body.token);
     let calls = app.line.calls();
-    app.work(asker, &command, Hint::Given, move |tx, command| {
+    app.work(asker, &command, Hint::Withheld, move |tx, command| {
         let calls = calls.clone();
         Box::pin(async move {
             let caller = &command.by.actor;
@@ -256,8 +256,9 @@ impl App {
         let job = self.job(job).await?;
         let (ttl, command) = (self.ttl(), self.take(taken).await?);
         let asker = Asker::Lease(job, ending(&command.body).token());
+        let hint = Hint::after_ending(ending(&command.body));
         let calls = self.line.calls();
-        self.work(asker, &command, Hint::Given, move |tx, command| {
+        self.work(asker, &command, hint, move |tx, command| {
             let calls = calls.clone();
             Box::pin(async move {
                 let caller = &command.by.actor;
@@ -283,9 +284,9 @@ async fn reports(
         return Err(app.with_gate(asker, error.into()).await);
     }
     if command.idempotency.is_some() {
-        let calls = app.line.calls();
+        let (hint, calls) = (Hint::after(&command.body.reports), app.line.calls());
         return app
-            .work(asker, &command, Hint::Given, move |tx, command| {
+            .work(asker, &command, hint, move |tx, command| {
                 let calls = calls.clone();
                 Box::pin(async move {
                     Ok(Ok(batch::judge_in(
@@ -317,7 +318,7 @@ async fn judge_batch(
         let calls = app.line.calls();
         let judged = app
             .line
-            .transact(move |tx| {
+            .transact_quietly(move |tx| {
                 let (command, step) = (Arc::clone(&command), Arc::clone(&step));
                 let calls = calls.clone();
                 Box::pin(async move {
@@ -327,6 +328,9 @@ async fn judge_batch(
             })
             .await?;
         all.add(judged);
+    }
+    if Hint::after(&command.body.reports) == Hint::Given {
+        app.line.store().hint();
     }
     let (ttl, command) = (app.ttl(), Arc::clone(command));
     app.line

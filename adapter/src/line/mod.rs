@@ -201,8 +201,9 @@ impl Line {
         Ok(answer)
     }
 
-    /// As [`Line::transact`], without a hint: for claims and heartbeats, which nobody waits for. A claim
-    /// that gave one would wake every waiting claim, each of which would wake the others again.
+    /// As [`Line::transact`], with a hint only if a change was journalled: for what workers report all
+    /// the time, which nobody waits for. A claim that gave a hint would wake every waiting claim, each of
+    /// which would wake the others again.
     ///
     /// # Errors
     /// As [`Line::transact`].
@@ -233,6 +234,9 @@ impl Line {
         let answer = command(&mut *tx).await?;
         let entries = tx.journalled().to_vec();
         tx.commit().await?;
+        if !entries.is_empty() {
+            self.store.hint();
+        }
         for entry in &entries {
             log::committed(entry);
         }

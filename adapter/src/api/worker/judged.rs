@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::answer::{self, Answer, Rejection};
+use super::convert::Ending;
 use super::{Answered, JobInPath, Taken};
 use crate::api::App;
 use crate::api::extract::Command;
@@ -32,13 +33,40 @@ pub(super) enum Asker {
     Lease(JobId, Token),
 }
 
-/// Whether others are told that something may have changed.
+/// Whether others are told that something may have changed. A change that is journalled always is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hint {
-    /// They are.
+    /// They are: there may be more to claim.
     Given,
-    /// Nobody waits for a claim or a heartbeat, and each would wake every waiting claim.
+    /// Nobody waits for a claim, a heartbeat or a call's success; and each would wake everybody who
+    /// waits for the gate or for a job.
     Withheld,
+}
+
+impl Hint {
+    /// After reports: there is more to claim only where a job was given back, or others were spawned.
+    pub(super) fn after(reports: &[wire::ReportItem]) -> Self {
+        let leaves_work = reports.iter().any(|item| match &item.report {
+            wire::Report::CallReport(_) => false,
+            wire::Report::Complete(complete) => !complete.spawn.is_empty(),
+            wire::Report::Fail(_) | wire::Report::Release(_) | wire::Report::Snooze(_) => true,
+        });
+        if leaves_work {
+            Self::Given
+        } else {
+            Self::Withheld
+        }
+    }
+
+    /// After an ending, as after reports.
+    pub(super) fn after_ending(ending: Ending<'_>) -> Self {
+        match ending {
+            Ending::Complete(complete) if complete.spawn.is_empty() => Self::Withheld,
+            Ending::Complete(_) | Ending::Fail(_) | Ending::Release(_) | Ending::Snooze(_) => {
+                Self::Given
+            }
+        }
+    }
 }
 
 /// What one transaction has led to.
