@@ -1,24 +1,28 @@
 //! Server-sent events of control changes, from the journal.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use futures::stream::unfold;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::tail::{Recent, Sent};
 use super::problem::Failure;
-use super::queue_management::history_item;
 use super::{App, Stop};
-use crate::line::Result;
-use crate::store::{JournalFilter, JournalOrder, JournalRow};
+
+mod tail;
+
+pub(super) use self::tail::Tail;
 
 /// How fast a stream goes.
 #[derive(Debug, Clone, Copy)]
@@ -38,9 +42,6 @@ const PACE: Pace = Pace {
     slow_after: Duration::from_secs(30),
 };
 
-/// How many entries are read at a time: what a slow reader can make the server hold.
-const BATCH: u32 = 100;
-
 pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
 }
@@ -51,7 +52,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
 #[utoipa::path(get, path = "/events", tag = "queue management",
     responses((status = 200, description = "text/event-stream", body = String)))]
 async fn events(
-    State(app): State<App>,
+    Extension(tail): Extension<Tail>,
     stop: Option<Extension<Stop>>,
     headers: HeaderMap,
 ) -> std::result::Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>, Failure> {
@@ -70,22 +71,23 @@ async fn events(
     };
     let after = match last {
         Some(seq) => seq,
-        None => newest(&app).await?,
+        None => tail.newest().await?,
     };
     let stop = stop.map_or_else(CancellationToken::new, |stop| stop.0.0);
-    Ok(stream(app, after, stop, PACE))
+    Ok(stream(tail, after, stop, PACE))
 }
 
 fn stream(
-    app: App,
+    tail: Tail,
     after: i64,
     stop: CancellationToken,
     pace: Pace,
 ) -> Sse<impl Stream<Item = std::result::Result<Event, Infallible>>> {
     let reader = Reader {
-        app,
+        recent: tail.follow(pace.poll),
+        tail,
         after,
-        waiting: Vec::new(),
+        waiting: VecDeque::new(),
         given_at: None,
         pace,
     };
@@ -96,24 +98,13 @@ fn stream(
     Sse::new(events).keep_alive(KeepAlive::new().interval(pace.heartbeat))
 }
 
-async fn newest(app: &App) -> Result<i64> {
-    let filter = JournalFilter {
-        limit: 1,
-        ..JournalFilter::default()
-    };
-    let rows = app
-        .line
-        .query(move |tx| Box::pin(async move { Ok(tx.journal(&filter).await?) }))
-        .await?;
-    Ok(rows.first().map_or(0, |row| row.seq))
-}
-
 /// One reader's place in the journal.
 struct Reader {
-    app: App,
+    tail: Tail,
+    recent: watch::Receiver<Recent>,
     after: i64,
-    /// Read and not yet sent, newest first.
-    waiting: Vec<JournalRow>,
+    /// Read and not yet sent.
+    waiting: VecDeque<Arc<Sent>>,
     /// When it was given the last event.
     given_at: Option<Instant>,
     pace: Pace,
@@ -132,53 +123,36 @@ impl Reader {
             tracing::debug!("a reader of events was too slow");
             return None;
         }
-        let mut hints = self.app.line.store().hints();
         loop {
-            if let Some(row) = self.waiting.pop() {
-                self.after = row.seq;
+            if let Some(sent) = self.waiting.pop_front() {
+                self.after = sent.seq;
                 self.given_at = Some(Instant::now());
-                return Event::default()
-                    .id(row.seq.to_string())
-                    .event(row.entry.event.kind())
-                    .json_data(history_item(&row))
-                    .ok();
+                let event = Event::default().id(sent.seq.to_string()).event(sent.kind);
+                return Some(event.data(&sent.data));
             }
-            hints.mark_unchanged();
-            let filter = JournalFilter {
-                after_seq: Some(self.after),
-                order: JournalOrder::OldestFirst,
-                limit: BATCH,
-                ..JournalFilter::default()
+            let recent = self.recent.borrow_and_update().since(self.after);
+            self.waiting = match recent {
+                Some(recent) => recent.into(),
+                None => self.read().await?.into(),
             };
-            let read = self
-                .app
-                .line
-                .query(move |tx| Box::pin(async move { Ok(tx.journal(&filter).await?) }))
-                .await;
-            match read {
-                Ok(rows) => self.waiting = rows.into_iter().rev().collect(),
-                Err(error) => {
-                    tracing::error!(cause = ?error, "the journal cannot be read for a stream");
-                    return None;
-                }
-            }
             if self.waiting.is_empty() {
-                // A hint only shortens the wait; a sender that is gone must not make it spin.
-                let _ = tokio::time::timeout(self.pace.poll, async {
-                    if hints.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                })
-                .await;
+                self.recent.changed().await.ok()?;
             }
         }
+    }
+
+    /// What the tail does not hold any more, or not yet.
+    async fn read(&self) -> Option<Vec<Arc<Sent>>> {
+        let read = self.tail.read(self.after).await;
+        read.inspect_err(|error| {
+            tracing::error!(cause = ?error, "the journal cannot be read for a stream");
+        })
+        .ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use andon::{Actor, ActorName, By};
     use axum::body::BodyDataStream;
     use axum::response::IntoResponse as _;
@@ -186,7 +160,6 @@ mod tests {
 
     use super::*;
     use crate::line::{Line, Settings, queue};
-    use crate::ops::auth::Auth;
     use crate::store::memory::MemoryStore;
 
     const QUICK: Pace = Pace {
@@ -195,29 +168,24 @@ mod tests {
         slow_after: Duration::from_millis(200),
     };
 
-    async fn app() -> App {
+    async fn line() -> Line {
         let line = Line::new(Arc::new(MemoryStore::new()), Settings::default());
         line.start_up().await.unwrap();
-        App {
-            line,
-            auth: Auth::new(Vec::new()),
-            strict_operators: false,
-        }
+        line
     }
 
-    async fn pause(app: &App) {
+    async fn pause(line: &Line) {
         let by = By::actor(Actor::Operator(ActorName::new("ada").unwrap()));
-        app.line
-            .transact(|tx| {
-                let by = by.clone();
-                Box::pin(async move { queue::pause(tx, &by).await })
-            })
-            .await
-            .unwrap();
+        line.transact(|tx| {
+            let by = by.clone();
+            Box::pin(async move { queue::pause(tx, &by).await })
+        })
+        .await
+        .unwrap();
     }
 
-    fn body(app: &App, stop: &CancellationToken) -> BodyDataStream {
-        let sse = stream(app.clone(), 0, stop.clone(), QUICK);
+    fn body(tail: &Tail, stop: &CancellationToken) -> BodyDataStream {
+        let sse = stream(tail.clone(), 0, stop.clone(), QUICK);
         sse.into_response().into_body().into_data_stream()
     }
 
@@ -228,10 +196,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_quiet_stream_shows_that_it_is_alive_and_ends_when_told_to() {
-        let (app, stop) = (app().await, CancellationToken::new());
-        let mut body = body(&app, &stop);
+        let (line, stop) = (line().await, CancellationToken::new());
+        let mut body = body(&Tail::new(line.clone()), &stop);
         assert!(text(&mut body).await.unwrap().starts_with(':'));
-        pause(&app).await;
+        pause(&line).await;
         let event = text(&mut body).await.unwrap();
         assert!(event.contains("event: queue_paused"), "{event}");
         stop.cancel();
@@ -240,17 +208,43 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_reader_is_dropped_and_finds_the_rest_by_its_number() {
-        let (app, stop) = (app().await, CancellationToken::new());
+        let (line, stop) = (line().await, CancellationToken::new());
         for _ in 0..3 {
-            pause(&app).await;
+            pause(&line).await;
         }
-        let mut body = body(&app, &stop);
+        let tail = Tail::new(line);
+        let mut body = body(&tail, &stop);
         let event = text(&mut body).await.unwrap();
         assert!(event.contains("id: 1"), "{event}");
         tokio::time::sleep(QUICK.slow_after * 2).await;
         assert_eq!(text(&mut body).await, None);
-        let sse = stream(app.clone(), 1, stop, QUICK);
+        let sse = stream(tail, 1, stop, QUICK);
         let mut body = sse.into_response().into_body().into_data_stream();
         assert!(text(&mut body).await.unwrap().contains("id: 2"));
+    }
+
+    #[tokio::test]
+    async fn readers_that_come_and_go_miss_nothing_and_are_told_it_in_order() {
+        let (line, stop) = (line().await, CancellationToken::new());
+        let tail = Tail::new(line.clone());
+        let mut early = body(&tail, &stop);
+        for number in 1..=3 {
+            pause(&line).await;
+            // It starts where the early one is, and so is told the same from there on.
+            let sse = stream(tail.clone(), number - 1, stop.clone(), QUICK);
+            let mut late = sse.into_response().into_body().into_data_stream();
+            for body in [&mut early, &mut late] {
+                let mut event = text(body).await.unwrap();
+                while event.starts_with(':') {
+                    event = text(body).await.unwrap();
+                }
+                assert!(event.contains(&format!("id: {number}")), "{event}");
+            }
+        }
+        // With its last reader the reading ends; the next one starts it again.
+        drop(early);
+        pause(&line).await;
+        let mut again = body(&tail, &stop);
+        assert!(text(&mut again).await.unwrap().contains("id: 1"));
     }
 }

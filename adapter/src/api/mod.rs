@@ -18,12 +18,12 @@ pub mod worker;
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -84,6 +84,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 pub fn router(app: App) -> Router {
     let (router, document) = routes().split_for_parts();
     router
+        .layer(Extension(events::Tail::new(app.line.clone())))
         .merge(openapi::router(openapi::complete(document)))
         .fallback(async || {
             Failure::new(
