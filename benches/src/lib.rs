@@ -1,7 +1,11 @@
-//! The lines that the benchmarks measure. The benchmarks themselves are in `benches/`.
+//! The lines that the benchmarks measure. The benchmarks themselves are in `benches/`, and the programs
+//! that measure whole lines in `src/bin/`.
 
+pub mod database;
 pub mod line;
+pub mod processes;
 pub mod report;
+pub mod served;
 
 use std::time::Duration;
 
@@ -12,6 +16,9 @@ use andon::{
 use andon::{BreakerSettings, Origin, Refusal};
 use andon_adapter::wire;
 use andon_adapter::worker::{Ask, Clock, GateWatch};
+
+/// What a program of its own comes to: it ends with the first thing that went wrong.
+pub type Outcome<T = ()> = Result<T, line::Failure>;
 
 /// Why a line could not be set up: a mistake in a benchmark.
 #[derive(Debug)]

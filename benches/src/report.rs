@@ -14,6 +14,13 @@ pub enum Writing {
     Docs,
 }
 
+impl Writing {
+    /// As the flag `--write` says.
+    pub fn asked(write: bool) -> Self {
+        if write { Self::Docs } else { Self::Shown }
+    }
+}
+
 /// The document with the figures.
 fn document() -> PathBuf {
     PathBuf::from(concat!(
@@ -70,7 +77,7 @@ impl Table {
 
     /// Adds a row.
     pub fn push<const N: usize>(&mut self, row: [String; N]) {
-        self.rows.push(row.to_vec());
+        self.rows.push(row.into());
     }
 
     /// The table as Markdown.
@@ -120,6 +127,16 @@ pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
     )]
     let index = ((sorted.len() as f64 * share).ceil() as usize).saturating_sub(1);
     sorted.get(index).copied().unwrap_or_default()
+}
+
+/// The values that these shares of durations do not exceed, in milliseconds.
+pub fn millis_at<const N: usize>(
+    durations: impl IntoIterator<Item = Duration>,
+    shares: [f64; N],
+) -> [String; N] {
+    let mut sorted: Vec<Duration> = durations.into_iter().collect();
+    sorted.sort_unstable();
+    shares.map(|share| millis(percentile(&sorted, share)))
 }
 
 /// A duration in milliseconds with two digits behind the point.
