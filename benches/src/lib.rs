@@ -6,6 +6,7 @@ pub mod line;
 pub mod processes;
 pub mod report;
 pub mod served;
+pub mod worker;
 
 use std::time::Duration;
 

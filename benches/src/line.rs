@@ -143,7 +143,9 @@ pub async fn enqueue(
                 if count == 0 {
                     return Ok::<(), andon_adapter::line::Error>(());
                 }
-                let new = Arc::new(vec![NewJob::new(KIND, json!({})); count]);
+                let job = |n| NewJob::new(KIND, json!({ "n": n }));
+                let numbers = (before - count)..before;
+                let new: Arc<Vec<NewJob>> = Arc::new(numbers.map(job).collect());
                 line.transact(move |tx| {
                     let new = new.clone();
                     Box::pin(async move { jobs::enqueue(tx, campaign, &new).await })

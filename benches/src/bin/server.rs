@@ -4,20 +4,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use andon::{JobId, SessionId, Token};
-use andon_adapter::wire::{
-    ClaimAnswer, ClaimRequest, CompleteRequest, EndingAnswer, Envelope, RegisterAnswer,
-    RegisterRequest, Report, ReportItem, ReportOutcome, ReportsAnswer, ReportsRequest, WORKER_BASE,
-};
+use andon::SessionId;
+use andon_adapter::wire::Envelope;
 use andon_bench::Outcome;
 use andon_bench::database::Database;
 use andon_bench::line::KIND;
 use andon_bench::processes::Server;
 use andon_bench::report::{Table, Writing, millis_at, publish, thousands};
 use andon_bench::served::Line;
+use andon_bench::worker::Connection;
 use clap::{Parser, ValueEnum};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -223,7 +219,7 @@ async fn hammer(
                         let _status: Envelope<Value> = connection.get(STATUS).await?;
                         taken.first.push(begun.elapsed());
                     }
-                    Asked::Work(limit) => connection.work(session, limit, &mut taken).await?,
+                    Asked::Work(limit) => work(&connection, session, limit, &mut taken).await?,
                 }
             }
             Outcome::Ok(taken)
@@ -239,105 +235,24 @@ async fn hammer(
     Ok(all)
 }
 
-/// One connection to the server, kept open.
-struct Connection {
-    http: reqwest::Client,
-    server: String,
-}
-
-impl Connection {
-    fn open(server: &str) -> Outcome<Self> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .pool_max_idle_per_host(1)
-            .build()?;
-        Ok(Self {
-            http,
-            server: server.to_owned(),
-        })
+/// One claim, and the completion of what it gave.
+async fn work(
+    connection: &Connection,
+    session: SessionId,
+    limit: u32,
+    taken: &mut Taken,
+) -> Outcome {
+    let begun = Instant::now();
+    let leases = connection.claim(session, limit).await?;
+    taken.first.push(begun.elapsed());
+    if leases.is_empty() {
+        return Err("the jobs are used up: too few were added".into());
     }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Outcome<T> {
-        let request = self.http.get(format!("{}{path}", self.server));
-        Ok(request.send().await?.error_for_status()?.json().await?)
-    }
-
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Outcome<T> {
-        let url = format!("{}{WORKER_BASE}/{path}", self.server);
-        let request = self.http.post(url).json(body);
-        let envelope: Envelope<T> = request.send().await?.error_for_status()?.json().await?;
-        Ok(envelope.data)
-    }
-
-    async fn register(&self, number: usize) -> Outcome<SessionId> {
-        let request = RegisterRequest {
-            name: format!("load-{number}"),
-            kinds: vec![KIND.into()],
-            services: Vec::new(),
-            lease_seconds: 600,
-        };
-        let answer: RegisterAnswer = self.post("register", &request).await?;
-        Ok(answer.worker_id)
-    }
-
-    /// One claim, and the completion of what it gave.
-    async fn work(&self, session: SessionId, limit: u32, taken: &mut Taken) -> Outcome {
-        let request = ClaimRequest {
-            worker_id: session,
-            limit,
-            kinds: None,
-            wait_seconds: None,
-        };
-        let begun = Instant::now();
-        let answer: ClaimAnswer = self.post("claim", &request).await?;
-        taken.first.push(begun.elapsed());
-        let leases: Vec<_> = answer
-            .leases
-            .iter()
-            .map(|it| (it.job_id, it.token))
-            .collect();
-        let begun = Instant::now();
-        match leases.as_slice() {
-            [] => return Err("the jobs are used up: too few were added".into()),
-            [only] => self.complete(*only).await?,
-            several => self.complete_all(session, several).await?,
-        }
-        taken.second.push(begun.elapsed());
-        taken.jobs += u64::try_from(leases.len())?;
-        Ok(())
-    }
-
-    async fn complete(&self, (job, token): (JobId, Token)) -> Outcome {
-        let path = format!("jobs/{job}/complete");
-        let _ended: EndingAnswer = self.post(&path, &completion(token)).await?;
-        Ok(())
-    }
-
-    async fn complete_all(&self, session: SessionId, leases: &[(JobId, Token)]) -> Outcome {
-        let reports = leases.iter().map(|(job_id, token)| ReportItem {
-            job_id: *job_id,
-            report: Report::Complete(completion(*token)),
-        });
-        let request = ReportsRequest {
-            worker_id: Some(session),
-            reports: reports.collect(),
-        };
-        let answer: ReportsAnswer = self.post("reports", &request).await?;
-        let is_accepted = |outcome: &ReportOutcome| matches!(outcome, ReportOutcome::Ended(_));
-        if answer.answers.iter().all(|it| is_accepted(&it.outcome)) {
-            Ok(())
-        } else {
-            Err("a completion was refused".into())
-        }
-    }
-}
-
-fn completion(token: Token) -> CompleteRequest {
-    CompleteRequest {
-        token,
-        result: None,
-        spawn: Vec::new(),
-    }
+    let begun = Instant::now();
+    connection.complete(session, &leases).await?;
+    taken.second.push(begun.elapsed());
+    taken.jobs += u64::try_from(leases.len())?;
+    Ok(())
 }
 
 const STATUS: &str = "/api/v1/queue-management/status";
@@ -488,7 +403,7 @@ async fn start(database: &Database, config: &Path) -> Outcome<(Duration, Server)
     let mut connection = Connection::open("")?;
     let begun = Instant::now();
     let server = Server::start(&database.url, config)?;
-    connection.server.clone_from(&server.url);
+    connection.turn_to(&server.url);
     let _ready: Value = connection.get("/health/ready").await?;
     Ok((begun.elapsed(), server))
 }

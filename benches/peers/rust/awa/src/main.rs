@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use awa::{Client, InsertOpts, JobArgs, JobResult, QueueConfig, QueueStorage, QueueStorageConfig};
+use awa::{
+    Client, InsertOpts, JobArgs, JobResult, PartitionedQueue, QueueConfig, QueueStorage,
+    QueueStorageConfig,
+};
 use peer_measure::{Failure, Finished, Settings, answer, database_url, drained, handled};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPoolOptions;
@@ -22,15 +25,13 @@ async fn main() -> Result<(), Failure> {
     awa::migrations::run(&pool).await?;
     let storage = QueueStorage::new(QueueStorageConfig::default())?;
     storage.install(&pool).await?;
+    let queue = PartitionedQueue::new(QUEUE, settings.processes)?;
 
     let begun = Instant::now();
     for numbers in settings.chunks() {
         let jobs: Result<Vec<_>, _> = numbers
             .map(|n| {
-                let opts = InsertOpts {
-                    queue: QUEUE.into(),
-                    ..InsertOpts::default()
-                };
+                let opts = queue.route_opts_by_index(InsertOpts::default(), n as usize);
                 awa::insert::params_with(&Noop { n }, opts)
             })
             .collect();
@@ -46,7 +47,7 @@ async fn main() -> Result<(), Failure> {
         ..QueueConfig::default()
     };
     let client = Client::builder(pool.clone())
-        .queue(QUEUE, config)
+        .partitioned_queue(&queue, config)
         .register::<Noop, _, _>(|job, _| async move {
             handled(job.n);
             Ok(JobResult::Completed)
@@ -55,15 +56,19 @@ async fn main() -> Result<(), Failure> {
     let started = Instant::now();
     client.start().await?;
     let jobs = i64::try_from(settings.jobs)?;
-    let drained = drained(settings.jobs, started, || async {
-        Ok(jobs - storage.queue_counts(&pool, QUEUE).await?.terminal)
-    })
-    .await?;
+    let unfinished = async || {
+        let mut unfinished = jobs;
+        for queue in queue.physical_queues() {
+            unfinished -= storage.queue_counts(&pool, queue).await?.terminal;
+        }
+        Ok(unfinished)
+    };
+    let drained = drained(settings.jobs, started, unfinished).await?;
     client.shutdown(Duration::from_secs(5)).await;
 
     let words = format!(
-        "max_workers {}, claim_batch_size {}, deadline_duration 0, enqueue_params_copy of {}",
-        settings.concurrency, settings.batch, settings.chunk
+        "{} partitions × max_workers {}, claim_batch_size {}, deadline_duration 0, enqueue_params_copy of {}",
+        settings.processes, settings.concurrency, settings.batch, settings.chunk
     );
     let finished = Finished::KeptFor("deleted after seconds");
     answer(

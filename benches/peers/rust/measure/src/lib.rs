@@ -15,12 +15,14 @@ pub struct Settings {
     pub jobs: u64,
     /// Jobs enqueued with one call.
     pub chunk: u64,
+    /// One process uses all cores; for some queues this is what its jobs are parted into.
+    pub processes: usize,
     pub concurrency: usize,
     pub batch: usize,
 }
 
 impl Settings {
-    /// Reads the arguments. One process uses all cores, so `--processes` is not looked at.
+    /// Reads the arguments.
     pub fn from_arguments() -> Result<Self, Failure> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let number = |name: &str| -> Result<u64, Failure> {
@@ -31,6 +33,7 @@ impl Settings {
         Ok(Self {
             jobs: number("--jobs")?,
             chunk: number("--chunk")?,
+            processes: number("--processes")?.try_into()?,
             concurrency: number("--concurrency")?.try_into()?,
             batch: number("--batch")?.try_into()?,
         })
