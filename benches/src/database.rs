@@ -1,10 +1,37 @@
 //! A PostgreSQL database for one run, on the server that `DATABASE_URL` names.
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
-use crate::Outcome;
-use crate::line::{drop_database, fresh_database, server_version};
-use crate::report::machine;
+use crate::{Outcome, report};
+
+/// What all of it runs on. A sentence.
+///
+/// # Errors
+/// There is no such server.
+pub async fn machine() -> Outcome<String> {
+    let mut connection = PgConnection::connect(&server()?).await?;
+    let version: String = sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&mut connection)
+        .await?;
+    Ok(report::machine(
+        version.split(' ').next().unwrap_or_default(),
+    ))
+}
+
+fn server() -> Outcome<String> {
+    let url = std::env::var("DATABASE_URL")
+        .map_err(|_| "DATABASE_URL must name a PostgreSQL server: `cargo xtask bench` does")?;
+    Ok(url)
+}
+
+/// Runs one statement on the server.
+async fn on_server(server: &str, statement: String) -> Outcome {
+    let mut connection = PgConnection::connect(server).await?;
+    sqlx::query(AssertSqlSafe(statement))
+        .execute(&mut connection)
+        .await?;
+    Ok(())
+}
 
 /// A new database. [`Database::remove`] removes it.
 #[derive(Debug)]
@@ -14,6 +41,7 @@ pub struct Database {
     /// The database itself, beside any line.
     pub raw: PgPool,
     server: String,
+    name: String,
 }
 
 impl Database {
@@ -22,11 +50,18 @@ impl Database {
     /// # Errors
     /// There is no such server, or it does not let databases be created.
     pub async fn create() -> Outcome<Self> {
-        let server = std::env::var("DATABASE_URL")
-            .map_err(|_| "DATABASE_URL must name a PostgreSQL server: `cargo xtask bench` does")?;
-        let url = fresh_database(&server).await?;
+        let server = server()?;
+        let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
+        on_server(&server, format!("CREATE DATABASE {name}")).await?;
+        let (before, _) = server.rsplit_once('/').ok_or("the URL has no database")?;
+        let url = format!("{before}/{name}");
         let raw = PgPool::connect_lazy(&url)?;
-        Ok(Self { url, raw, server })
+        Ok(Self {
+            url,
+            raw,
+            server,
+            name,
+        })
     }
 
     /// Runs statements that return nothing.
@@ -64,20 +99,13 @@ impl Database {
         Ok(sqlx::query_scalar(statement).fetch_one(&self.raw).await?)
     }
 
-    /// What it runs on. A sentence.
-    ///
-    /// # Errors
-    /// The server cannot be asked.
-    pub async fn machine(&self) -> Outcome<String> {
-        Ok(machine(&server_version(&self.server).await?))
-    }
-
     /// Drops it, whoever is still connected.
     ///
     /// # Errors
     /// The server cannot be reached any more.
     pub async fn remove(self) -> Outcome {
         self.raw.close().await;
-        drop_database(&self.server, &self.url).await
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        on_server(&self.server, drop).await
     }
 }

@@ -19,7 +19,7 @@ use andon_adapter::wire;
 use andon_adapter::worker::{Ask, Clock, GateWatch};
 
 /// What a program of its own comes to: it ends with the first thing that went wrong.
-pub type Outcome<T = ()> = Result<T, line::Failure>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Why a line could not be set up: a mistake in a benchmark.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const JOB: JobId = JobId::from_u128(7);
 
 /// The five services of the lead-generation line.
-const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 5] = [
     "apollo",
     "instantly",
     "millionverifier",

@@ -14,61 +14,17 @@ use andon_adapter::store::SharedStore;
 use andon_adapter::store::postgres::{PostgresOptions, PostgresStore};
 use andon_adapter::store::sqlite::SqliteStore;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::operator;
-
-/// Why a benchmark could not be run to its end.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use crate::{Outcome, operator};
 
 /// The kind of all jobs.
 pub const KIND: &str = "no-op";
-
-/// A new, empty database on a server; its URL.
-///
-/// # Errors
-/// The server refuses.
-pub async fn fresh_database(server: &str) -> Result<String, Failure> {
-    let name = format!("bench_{}", uuid::Uuid::new_v4().simple());
-    let mut connection = PgConnection::connect(server).await?;
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .execute(&mut connection)
-        .await?;
-    let (before, _) = server.rsplit_once('/').ok_or("the URL has no database")?;
-    Ok(format!("{before}/{name}"))
-}
-
-/// Drops what [`fresh_database`] made.
-///
-/// # Errors
-/// The server refuses.
-pub async fn drop_database(server: &str, url: &str) -> Result<(), Failure> {
-    let (_, name) = url.rsplit_once('/').ok_or("the URL has no database")?;
-    let mut connection = PgConnection::connect(server).await?;
-    let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-    sqlx::query(AssertSqlSafe(drop))
-        .execute(&mut connection)
-        .await?;
-    Ok(())
-}
-
-/// What `SHOW server_version` tells.
-///
-/// # Errors
-/// The server refuses.
-pub async fn server_version(server: &str) -> Result<String, Failure> {
-    let mut connection = PgConnection::connect(server).await?;
-    let version: String = sqlx::query_scalar("SHOW server_version")
-        .fetch_one(&mut connection)
-        .await?;
-    Ok(version.split(' ').next().unwrap_or_default().to_owned())
-}
 
 /// A line on PostgreSQL, as a server opens it, with this many connections.
 ///
 /// # Errors
 /// The database cannot be reached or prepared.
-pub async fn on_postgres(url: &str, connections: u32) -> Result<Line, Failure> {
+pub async fn on_postgres(url: &str, connections: u32) -> Outcome<Line> {
     let options = PostgresOptions {
         connections_max: connections,
         ..PostgresOptions::default()
@@ -80,11 +36,11 @@ pub async fn on_postgres(url: &str, connections: u32) -> Result<Line, Failure> {
 ///
 /// # Errors
 /// The file cannot be opened or prepared.
-pub async fn on_sqlite(file: &Path) -> Result<Line, Failure> {
+pub async fn on_sqlite(file: &Path) -> Outcome<Line> {
     opened(Arc::new(SqliteStore::open(file).await?)).await
 }
 
-async fn opened(store: SharedStore) -> Result<Line, Failure> {
+async fn opened(store: SharedStore) -> Outcome<Line> {
     store.migrate().await?;
     let line = Line::new(store, Settings::default());
     line.start_up().await?;
@@ -95,7 +51,7 @@ async fn opened(store: SharedStore) -> Result<Line, Failure> {
 ///
 /// # Errors
 /// The line refuses.
-pub async fn campaign(line: &Line) -> Result<CampaignId, Failure> {
+pub async fn campaign(line: &Line) -> Outcome<CampaignId> {
     let id = line
         .transact(|tx| {
             Box::pin(async move {
@@ -127,7 +83,7 @@ pub async fn enqueue(
     jobs: usize,
     batch: usize,
     writers: usize,
-) -> Result<Duration, Failure> {
+) -> Outcome<Duration> {
     let batch = batch.clamp(1, BATCH_MAX);
     let left = Arc::new(AtomicUsize::new(jobs));
     let begun = Instant::now();
@@ -165,7 +121,7 @@ pub async fn enqueue(
 ///
 /// # Errors
 /// The line refuses.
-pub async fn session(line: &Line) -> Result<SessionId, Failure> {
+pub async fn session(line: &Line) -> Outcome<SessionId> {
     let registration = Registration {
         name: ActorName::new("bench")?,
         kinds: vec![KIND.into()],
@@ -239,7 +195,7 @@ pub async fn complete(
 ///
 /// # Errors
 /// The line refuses.
-pub async fn drain(line: &Line, workers: usize, batch: u32) -> Result<(usize, Duration), Failure> {
+pub async fn drain(line: &Line, workers: usize, batch: u32) -> Outcome<(usize, Duration)> {
     let mut sessions = Vec::new();
     for _ in 0..workers {
         sessions.push(session(line).await?);

@@ -144,6 +144,23 @@ pub fn millis(duration: Duration) -> String {
     format!("{:.2}", duration.as_secs_f64() * 1000.0)
 }
 
+/// So many in this time, a second.
+pub fn per_second(count: usize, taken: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rate = count as f64 / taken.as_secs_f64();
+    rate
+}
+
+/// A rate, rounded, with its thousands set apart.
+pub fn whole(rate: f64) -> String {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate, rounded"
+    )]
+    thousands(rate.round() as u64)
+}
+
 /// A number with its thousands set apart, as in `52,300`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();

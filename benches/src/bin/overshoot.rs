@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use andon_bench::Outcome;
-use andon_bench::database::Database;
+use andon_bench::database::{Database, machine};
 use andon_bench::processes::{self, Process, Server};
 use andon_bench::report::{Table, Writing, millis_at, publish};
 use andon_bench::served::{Line, until};
@@ -54,9 +54,7 @@ async fn main() -> Outcome {
         let trips = measure(&arguments, *workers).await?;
         table.push(row(*workers, &trips)?);
     }
-    let database = Database::create().await?;
-    let text = format!("{}\n{}", table.markdown(), database.machine().await?);
-    database.remove().await?;
+    let text = format!("{}\n{}", table.markdown(), machine().await?);
     publish("overshoot", &text, Writing::asked(arguments.write))?;
     Ok(())
 }

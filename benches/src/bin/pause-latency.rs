@@ -5,13 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use andon::{ActorName, SessionId};
 use andon_adapter::line::Line;
 use andon_adapter::line::queue::{self, ResumeOrder};
-use andon_adapter::line::work::{self, Registration};
 use andon_bench::Outcome;
-use andon_bench::database::Database;
-use andon_bench::line::{KIND, campaign, on_postgres};
+use andon_bench::database::{Database, machine};
+use andon_bench::line::{KIND, campaign, claim, on_postgres, session};
 use andon_bench::operator;
 use andon_bench::report::{Table, Writing, millis_at, publish};
 use andon_bench::served::until;
@@ -40,7 +38,6 @@ struct Arguments {
 async fn main() -> Outcome {
     let arguments = Arguments::parse();
     let database = Database::create().await?;
-    let machine = database.machine().await?;
     let measured = measure(&arguments, &database).await;
     database.remove().await?;
     let mut table = Table::new([
@@ -52,7 +49,7 @@ async fn main() -> Outcome {
         "claims after a pause",
     ]);
     table.push(row(&arguments, &measured?)?);
-    let text = format!("{}\n{machine}", table.markdown());
+    let text = format!("{}\n{}", table.markdown(), machine().await?);
     publish("pause-latency", &text, Writing::asked(arguments.write))?;
     Ok(())
 }
@@ -89,10 +86,10 @@ async fn measure(arguments: &Arguments, database: &Database) -> Outcome<Measured
     database.add_jobs(&campaign, KIND, jobs).await?;
     let claims = Arc::new(Claims::default());
     let mut claimers = JoinSet::new();
-    for number in 1..=arguments.claimers {
+    for _ in 0..arguments.claimers {
         let (line, claims) = (line.clone(), Arc::clone(&claims));
         let limit = arguments.limit;
-        claimers.spawn(async move { claim_on_and_on(&line, number, limit, &claims).await });
+        claimers.spawn(async move { claim_on_and_on(&line, limit, &claims).await });
     }
     let mut measured = Measured::default();
     for _ in 0..arguments.rounds {
@@ -103,22 +100,6 @@ async fn measure(arguments: &Arguments, database: &Database) -> Outcome<Measured
         ended??;
     }
     Ok(measured)
-}
-
-async fn register(line: &Line, number: usize) -> Outcome<SessionId> {
-    let registration = Registration {
-        name: ActorName::new(format!("claimer-{number}"))?,
-        kinds: vec![KIND.into()],
-        services: Vec::new(),
-        lease: Duration::from_hours(1),
-    };
-    let (session, _) = line
-        .transact(move |tx| {
-            let registration = registration.clone();
-            Box::pin(async move { work::register(tx, &registration).await })
-        })
-        .await?;
-    Ok(session.id)
 }
 
 /// What the claimers have got.
@@ -145,33 +126,19 @@ impl Claims {
 
 /// Claims and never ends a job; in a new session now and then, since a claim also looks at what its
 /// session holds.
-async fn claim_on_and_on(line: &Line, number: usize, limit: u32, claims: &Claims) -> Outcome {
+async fn claim_on_and_on(line: &Line, limit: u32, claims: &Claims) -> Outcome {
     loop {
-        let session = register(line, number).await?;
+        let session = session(line).await?;
         for _ in 0..CLAIMS_PER_SESSION {
             if claims.is_over.load(Ordering::SeqCst) {
                 return Ok(());
             }
             let begun = Instant::now();
-            if claim(line, session, limit).await? > 0 {
+            if !claim(line, session, limit).await?.is_empty() {
                 claims.note(begun);
             }
         }
     }
-}
-
-async fn claim(line: &Line, session: SessionId, limit: u32) -> Outcome<usize> {
-    let turn = line.turn();
-    let claimed = line
-        .transact_quietly(move |tx| {
-            let turn = turn.clone();
-            Box::pin(async move {
-                let (leases, _) = work::claim(tx, &turn, session, limit, None).await?;
-                Ok(leases.len())
-            })
-        })
-        .await?;
-    Ok(claimed)
 }
 
 /// Lets the claimers claim, pauses under them, sees that nothing more is claimed, and resumes.

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use andon::SessionId;
 use andon_adapter::wire::Envelope;
-use andon_bench::Outcome;
-use andon_bench::database::Database;
+use andon_bench::database::{Database, machine};
 use andon_bench::line::KIND;
 use andon_bench::processes::Server;
 use andon_bench::report::{Table, Writing, millis_at, publish, thousands};
 use andon_bench::served::Line;
 use andon_bench::worker::Connection;
+use andon_bench::{Outcome, SERVICES};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -57,10 +57,9 @@ async fn main() -> Outcome {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("andon.toml");
-    std::fs::write(&config, SERVICES)?;
-    let database = Database::create().await?;
-    let machine = database.machine().await?;
-    database.remove().await?;
+    let services = SERVICES.map(|name| format!("[services.{name}]\n"));
+    std::fs::write(&config, services.concat())?;
+    let machine = machine().await?;
     for part in &arguments.parts {
         let (block, figures) = match part {
             Part::Requests => (
@@ -117,10 +116,6 @@ async fn requests(arguments: &Arguments, folder: &Path, config: &Path) -> Outcom
     ))
 }
 
-/// The five services of the lead-generation line.
-const SERVICES: &str = "\
-[services.apollo]\n[services.instantly]\n[services.millionverifier]\n[services.openai]\n\
-[services.perplexity]\n";
 const SQLITE_CONNECTIONS: usize = 16;
 
 // Requests.

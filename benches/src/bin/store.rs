@@ -1,10 +1,9 @@
 //! What the store takes: jobs added, claimed and completed a second.
 
-use andon_bench::line::{
-    Failure, campaign, drain, drop_database, enqueue, fresh_database, on_postgres, on_sqlite,
-    server_version,
-};
-use andon_bench::report::{Table, Writing, machine, publish, thousands};
+use andon_bench::Outcome;
+use andon_bench::database::{Database, machine};
+use andon_bench::line::{campaign, drain, enqueue, on_postgres, on_sqlite};
+use andon_bench::report::{Table, Writing, per_second, publish, whole};
 use clap::Parser;
 
 /// Measures the store on PostgreSQL and SQLite.
@@ -25,36 +24,26 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Outcome {
     let arguments = Arguments::parse();
-    let writing = if arguments.write {
-        Writing::Docs
-    } else {
-        Writing::Shown
-    };
-    let server = std::env::var("DATABASE_URL")?;
-    let table = throughput(&server, &arguments).await?;
-    let text = format!(
-        "{}\n\n{}",
-        table.markdown(),
-        machine(&server_version(&server).await?)
-    );
-    publish("store", &text, writing)?;
+    let table = throughput(&arguments).await?;
+    let text = format!("{}\n{}", table.markdown(), machine().await?);
+    publish("store", &text, Writing::asked(arguments.write))?;
     Ok(())
 }
 
-async fn throughput(server: &str, arguments: &Arguments) -> Result<Table, Failure> {
+async fn throughput(arguments: &Arguments) -> Outcome<Table> {
     let mut table = Table::new(["store", "batch", "connections", "added/s", "done/s"]);
     for &batch in &arguments.batches {
         // One by one, fewer jobs tell as much.
         let jobs = arguments.jobs.min(batch as usize * 2_000);
         for &connections in &arguments.connections {
-            let url = fresh_database(server).await?;
-            let line = on_postgres(&url, connections).await?;
+            let database = Database::create().await?;
+            let line = on_postgres(&database.url, connections).await?;
             let writers = connections as usize;
             table.push(round("PostgreSQL", &line, jobs, batch, writers).await?);
             drop(line);
-            drop_database(server, &url).await?;
+            database.remove().await?;
         }
         let folder = tempfile::tempdir()?;
         let line = on_sqlite(&folder.path().join("andon.db")).await?;
@@ -69,7 +58,7 @@ async fn round(
     jobs: usize,
     batch: u32,
     writers: usize,
-) -> Result<[String; 5], Failure> {
+) -> Outcome<[String; 5]> {
     let campaign = campaign(line).await?;
     let added = enqueue(line, campaign, jobs, batch as usize, writers).await?;
     let (done, taken) = drain(line, writers, batch).await?;
@@ -80,18 +69,7 @@ async fn round(
         store.into(),
         batch.to_string(),
         writers.to_string(),
-        per_second(jobs, added),
-        per_second(jobs, taken),
+        whole(per_second(jobs, added)),
+        whole(per_second(jobs, taken)),
     ])
-}
-
-fn per_second(jobs: usize, taken: std::time::Duration) -> String {
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate, rounded"
-    )]
-    let rate = (jobs as f64 / taken.as_secs_f64()).round() as u64;
-    thousands(rate)
 }

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use andon_bench::Outcome;
+use andon_bench::report::whole;
 
 use crate::contenders::Kind;
-use crate::outcome::{Row, whole};
+use crate::outcome::Row;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/images/peers.svg");
 const WIDTH: f64 = 900.0;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use andon_bench::Outcome;
 use andon_bench::database::Database;
+use andon_bench::report::per_second;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
@@ -59,13 +60,11 @@ pub(crate) async fn run(database: &Database, settings: Settings, jobs: usize) ->
     if usize::try_from(completed)? != jobs {
         return Err(format!("{completed} jobs are completed instead of {jobs}").into());
     }
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = |taken: std::time::Duration| jobs as f64 / taken.as_secs_f64();
     Ok(Measured {
         version: String::new(),
         settings: format!("{connections} connections, batch {}", settings.batch),
-        enqueue_per_s: rate(enqueued),
-        drain_per_s: rate(drained),
+        enqueue_per_s: per_second(jobs, enqueued),
+        drain_per_s: per_second(jobs, drained),
         keeps_finished: true,
         finished_jobs: "kept".into(),
     })

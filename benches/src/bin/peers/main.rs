@@ -13,7 +13,7 @@ mod outcome;
 mod own;
 
 use andon_bench::Outcome;
-use andon_bench::database::Database;
+use andon_bench::database::{Database, machine};
 use andon_bench::report::{Writing, publish};
 use clap::Parser;
 
@@ -74,12 +74,7 @@ async fn main() -> Outcome {
         }
     }
     let writing = Writing::asked(arguments.write);
-    let machine = {
-        let database = Database::create().await?;
-        let machine = database.machine().await?;
-        database.remove().await?;
-        machine
-    };
+    let machine = machine().await?;
     let text = outcome::text(&rows, arguments.jobs, arguments.rounds, &machine);
     publish("peers", &text, writing)?;
     if writing == Writing::Docs {

@@ -1,6 +1,6 @@
 //! What the rounds came to: the table, and how andon stands to what it is held against.
 
-use andon_bench::report::{Table, thousands};
+use andon_bench::report::{Table, thousands, whole};
 
 use crate::contenders::{ANDON, ANDON_LIKE_FLOOR, Contender, FLOOR, Kind, Measured, Settings};
 
@@ -55,16 +55,6 @@ impl Row {
     fn is_peer(&self) -> bool {
         matches!(self.contender.kind, Kind::Peer(_))
     }
-}
-
-/// A rate, with its thousands set apart.
-pub(crate) fn whole(rate: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a rate, rounded"
-    )]
-    thousands(rate.round() as u64)
 }
 
 fn shown(spread: Spread) -> String {

@@ -7,6 +7,7 @@ use andon_bench::Outcome;
 use andon_bench::database::Database;
 use andon_bench::line::{KIND, campaign, drain, enqueue, on_postgres};
 use andon_bench::processes::Server;
+use andon_bench::report::per_second;
 use andon_bench::served::Line;
 use andon_bench::worker::Connection;
 use serde_json::json;
@@ -87,13 +88,11 @@ async fn measured(
     if usize::try_from(completed)? != jobs {
         return Err(format!("{completed} jobs are COMPLETED instead of {jobs}").into());
     }
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let rate = |taken: Duration| jobs as f64 / taken.as_secs_f64();
     Ok(Measured {
         version: env!("CARGO_PKG_VERSION").into(),
         settings,
-        enqueue_per_s: rate(enqueued),
-        drain_per_s: rate(drained),
+        enqueue_per_s: per_second(jobs, enqueued),
+        drain_per_s: per_second(jobs, drained),
         keeps_finished: true,
         finished_jobs: "kept, with each attempt".into(),
     })
