@@ -151,6 +151,13 @@ impl Turn {
     }
 }
 
+/// After which commits others are told that something may have changed, each time once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hints {
+    Always,
+    IfJournalled,
+}
+
 /// How often a command is decided afresh after a collision before it is given up.
 const ATTEMPTS_MAX: u32 = 8;
 
@@ -196,9 +203,7 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
-        let answer = self.transact_quietly(command).await?;
-        self.store.hint();
-        Ok(answer)
+        self.transact_and(command, Hints::Always).await
     }
 
     /// As [`Line::transact`], with a hint only if a change was journalled: for what workers report all
@@ -212,9 +217,17 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
+        self.transact_and(command, Hints::IfJournalled).await
+    }
+
+    async fn transact_and<T, F>(&self, command: F, hints: Hints) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
+    {
         let mut attempt = 1;
         loop {
-            match self.attempt(&command).await {
+            match self.attempt(&command, hints).await {
                 Err(Error::Store(store::Error::Conflict(_))) if attempt < ATTEMPTS_MAX => {
                     tracing::debug!(attempt, "two transactions collided: deciding afresh");
                     tokio::time::sleep(Duration::from_millis(2u64.pow(attempt))).await;
@@ -225,7 +238,7 @@ impl Line {
         }
     }
 
-    async fn attempt<T, F>(&self, command: &F) -> Result<T>
+    async fn attempt<T, F>(&self, command: &F, hints: Hints) -> Result<T>
     where
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
@@ -234,7 +247,7 @@ impl Line {
         let answer = command(&mut *tx).await?;
         let entries = tx.journalled().to_vec();
         tx.commit().await?;
-        if !entries.is_empty() {
+        if hints == Hints::Always || !entries.is_empty() {
             self.store.hint();
         }
         for entry in &entries {

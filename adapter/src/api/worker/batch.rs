@@ -201,7 +201,7 @@ async fn end(
         let Some(item) = reports.get(*place) else {
             continue;
         };
-        match ending(item).map(|ending| ending.report(item.job_id)) {
+        match Ending::of(&item.report).map(|ending| ending.report(item.job_id)) {
             Some(Ok(report)) => endings.push((*place, report)),
             Some(Err(error)) => {
                 let refused = Judged::Refused(error.into());
@@ -224,16 +224,6 @@ async fn end(
         judgement.answers.push((place, judged));
     }
     Ok(judgement)
-}
-
-fn ending(item: &wire::ReportItem) -> Option<Ending<'_>> {
-    match &item.report {
-        wire::Report::CallReport(_) => None,
-        wire::Report::Complete(request) => Some(Ending::Complete(request)),
-        wire::Report::Fail(request) => Some(Ending::Fail(request)),
-        wire::Report::Release(request) => Some(Ending::Release(request)),
-        wire::Report::Snooze(request) => Some(Ending::Snooze(request)),
-    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,18 @@ pub enum Ending<'a> {
     Snooze(&'a wire::SnoozeRequest),
 }
 
-impl Ending<'_> {
+impl<'a> Ending<'a> {
+    /// The ending that a report of a batch is, if it is one.
+    pub(super) fn of(report: &'a wire::Report) -> Option<Self> {
+        match report {
+            wire::Report::CallReport(_) => None,
+            wire::Report::Complete(request) => Some(Self::Complete(request)),
+            wire::Report::Fail(request) => Some(Self::Fail(request)),
+            wire::Report::Release(request) => Some(Self::Release(request)),
+            wire::Report::Snooze(request) => Some(Self::Snooze(request)),
+        }
+    }
+
     /// The token under which it is made.
     pub(super) fn token(self) -> Token {
         match self {

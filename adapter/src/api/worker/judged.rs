@@ -44,21 +44,20 @@ pub(super) enum Hint {
 }
 
 impl Hint {
-    /// After reports: there is more to claim only where a job was given back, or others were spawned.
+    /// After the reports of a batch: as after each of its endings.
     pub(super) fn after(reports: &[wire::ReportItem]) -> Self {
-        let leaves_work = reports.iter().any(|item| match &item.report {
-            wire::Report::CallReport(_) => false,
-            wire::Report::Complete(complete) => !complete.spawn.is_empty(),
-            wire::Report::Fail(_) | wire::Report::Release(_) | wire::Report::Snooze(_) => true,
-        });
-        if leaves_work {
+        let endings = reports.iter().filter_map(|item| Ending::of(&item.report));
+        if endings
+            .map(Self::after_ending)
+            .any(|hint| hint == Self::Given)
+        {
             Self::Given
         } else {
             Self::Withheld
         }
     }
 
-    /// After an ending, as after reports.
+    /// After an ending: there is more to claim only where a job was given back, or others were spawned.
     pub(super) fn after_ending(ending: Ending<'_>) -> Self {
         match ending {
             Ending::Complete(complete) if complete.spawn.is_empty() => Self::Withheld,
