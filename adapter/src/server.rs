@@ -35,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct ServerConfig {
     /// Where the line is kept: `sqlite://FILE` or `postgres://…`.
     pub database: String,
+    /// The same database without the pooler in transaction mode through which `database` leads.
+    pub database_direct: Option<String>,
     /// Where to listen; port 0 picks a free one. Without tokens only a loopback address is taken.
     pub listen: SocketAddr,
     /// The declared services (R19).
@@ -53,6 +55,7 @@ impl ServerConfig {
         let settings = Settings::default();
         Self {
             database: database.into(),
+            database_direct: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             services: settings.services,
             gate_ttl: settings.gate_ttl,
@@ -66,6 +69,7 @@ impl From<&Config> for ServerConfig {
     fn from(config: &Config) -> Self {
         Self {
             database: config.database.clone(),
+            database_direct: config.database_direct.clone(),
             listen: config.listen,
             services: config.breakers(),
             gate_ttl: config.gate_ttl,
@@ -110,10 +114,18 @@ pub enum Error {
 /// # Errors
 /// [`Error::DatabaseUrl`] or [`Error::Store`].
 pub async fn open_store(url: &str) -> Result<SharedStore, Error> {
+    open_by_way_of(url, None).await
+}
+
+/// As [`open_store`], for a URL that may lead through a pooler.
+async fn open_by_way_of(url: &str, direct: Option<String>) -> Result<SharedStore, Error> {
     match url.split_once("://") {
         Some(("sqlite", file)) if !file.is_empty() => Ok(Arc::new(SqliteStore::open(file).await?)),
         Some(("postgres" | "postgresql", _)) => {
-            let options = PostgresOptions::default();
+            let options = PostgresOptions {
+                direct,
+                ..PostgresOptions::default()
+            };
             Ok(Arc::new(PostgresStore::connect(url, &options).await?))
         }
         _ => Err(Error::DatabaseUrl(crate::ops::config::database_shown(url))),
@@ -170,7 +182,7 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
     if config.tokens.is_empty() && !config.listen.ip().is_loopback() {
         return Err(Error::NeedsTokens(config.listen));
     }
-    let store = open_store(&config.database).await?;
+    let store = open_by_way_of(&config.database, config.database_direct.clone()).await?;
     let applied = store.migrate().await?;
     if !applied.is_empty() {
         tracing::info!(migrations = ?applied, "schema brought up to date");

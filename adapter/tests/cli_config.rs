@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 mod cli;
@@ -120,6 +120,37 @@ fn the_effective_configuration_is_shown_without_secrets() {
         .expect(0)
         .json();
     assert_eq!(json["services"]["crm"]["cool_down"], "5m");
+}
+
+/// A layer that names another database has its own way around a pooler, or none.
+#[test]
+fn the_way_around_a_pooler_goes_with_its_database() {
+    let folder = folder();
+    let toml = "database = \"postgres://ada@pooler/line\"\n\
+        database_direct = \"postgres://ada:hunter2@primary/line\"\n";
+    std::fs::write(folder.path().join("andon.toml"), toml).unwrap();
+    let shown = |args: &[&str]| {
+        let ended = cli::run(folder.path(), &[&["config", "--json"], args].concat());
+        let json = ended.expect(0).json();
+        (json["database"].clone(), json["database_direct"].clone())
+    };
+    let (through, around) = ("postgres://ada@pooler/line", "postgres://ada@primary/line");
+    assert_eq!(shown(&[]), (json!(through), json!(around)));
+    let other = "postgres://ada@elsewhere/line";
+    assert_eq!(shown(&["--database", other]), (json!(other), Value::Null));
+    let refused = [
+        "serve",
+        "--database",
+        "sqlite://a.db",
+        "--database-direct",
+        around,
+    ];
+    let ended = cli::run(folder.path(), &refused).expect(2);
+    assert!(
+        ended.stderr.contains("database_direct: "),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub(super) struct AuditArgs {
 /// Reads the line's database itself, one snapshot of it: the server need not run.
 pub(super) async fn run(args: AuditArgs) -> Result {
     let config = args.database.load()?;
-    let store = server::open_store(&config.database).await?;
+    let store = server::open_store(config.database_itself()).await?;
     store.check_schema().await?;
     let line = Line::new(store, Settings::default());
     let found = line.query(|tx| Box::pin(audit::audit(tx))).await?;

@@ -17,7 +17,7 @@ pub(super) struct MigrateArgs {
 /// Brings the schema up to date. It changes no state of the line.
 pub(super) async fn run(args: MigrateArgs) -> Result {
     let config = args.database.load()?;
-    let store = server::open_store(&config.database).await?;
+    let store = server::open_store(config.database_itself()).await?;
     let applied = store.migrate().await?;
     let database = database_shown(&config.database);
     if args.database.json.json {

@@ -13,6 +13,10 @@ pub(super) struct ServeArgs {
     /// Where the line is kept: `sqlite://FILE` or `postgres://…` [default: `sqlite://andon.db`]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// The same database without the pooler in transaction mode (`PgBouncer`) through which `--database`
+    /// leads
+    #[arg(long, value_name = "URL")]
+    database_direct: Option<String>,
     /// Where to listen; port 0 picks a free one [default: 127.0.0.1:7700]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -33,6 +37,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: ServeArgs) -> Result {
     let config = args.config.load(Flags {
         database: args.database,
+        database_direct: args.database_direct,
         listen: args.listen,
         gate_ttl: args.gate_ttl,
         strict_operators: args.strict_operators.then_some(true),

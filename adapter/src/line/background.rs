@@ -7,7 +7,9 @@ use std::time::Duration;
 use andon::{By, ErrorText, Gate, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::{Changes, Error, Line, Result, breakers, campaigns, jobs};
+use super::{
+    Changes, Error, Hints, Line, Result, after_collision, breakers, campaigns, is_collision, jobs,
+};
 use crate::store::{GateLock, Tx};
 
 /// How many dead sessions, unsettled campaigns or deltas one pass takes on.
@@ -27,16 +29,34 @@ impl Line {
     /// # Errors
     /// As [`Line::transact`].
     pub async fn start_up(&self) -> Result<Gate> {
-        let identity = self.store().identity().await?;
-        let services = self.settings().services.clone();
-        self.transact(move |tx| {
-            let (identity, services) = (identity.clone(), services.clone());
-            Box::pin(async move {
-                breakers::configure(tx, &By::SYSTEM, &services).await?;
-                check_identity(tx, &identity).await
-            })
-        })
-        .await
+        let mut attempt = 1;
+        loop {
+            // Which database this is, is asked in the transaction itself: the next one may be in another.
+            let (identity, tx) = self.store().begin_start_up().await?;
+            let services = self.settings().services.clone();
+            let found = identity.clone();
+            let answer = self
+                .finish(
+                    tx,
+                    &move |tx: &mut dyn Tx| {
+                        let (identity, services) = (found.clone(), services.clone());
+                        Box::pin(async move {
+                            breakers::configure(tx, &By::SYSTEM, &services).await?;
+                            check_identity(tx, &identity).await
+                        })
+                    },
+                    Hints::Always,
+                )
+                .await;
+            if is_collision(&answer, attempt) {
+                after_collision(attempt).await;
+                attempt += 1;
+                continue;
+            }
+            let gate = answer?;
+            self.store().settle_in(&identity);
+            return Ok(gate);
+        }
     }
 
     /// One pass over everything that time brings about: cool-downs, expired sessions, campaigns that a
@@ -124,16 +144,23 @@ impl Line {
     }
 
     /// Runs [`Line::pass`] every `interval` until told to stop. Errors are logged, and the next pass
-    /// looks again.
+    /// looks again: after start-up, since a database that broke off may have come back as another (R35).
     pub async fn run_background(&self, interval: Duration, stop: CancellationToken) {
         let mut timer = tokio::time::interval(interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut is_sound = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = timer.tick() => {}
             }
-            if let Err(error) = self.pass().await {
+            let looked = if is_sound {
+                self.pass().await
+            } else {
+                self.start_up().await.map(drop)
+            };
+            is_sound = looked.is_ok();
+            if let Err(error) = looked {
                 tracing::error!(cause = ?error, "a background pass failed");
             }
         }

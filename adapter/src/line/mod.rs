@@ -227,23 +227,24 @@ impl Line {
     {
         let mut attempt = 1;
         loop {
-            match self.attempt(&command, hints).await {
-                Err(Error::Store(store::Error::Conflict(_))) if attempt < ATTEMPTS_MAX => {
-                    tracing::debug!(attempt, "two transactions collided: deciding afresh");
-                    tokio::time::sleep(Duration::from_millis(2u64.pow(attempt))).await;
-                    attempt += 1;
-                }
-                answer => return answer,
+            let answer = match self.store.begin(Access::Write).await {
+                Ok(tx) => self.finish(tx, &command, hints).await,
+                Err(error) => return Err(error.into()),
+            };
+            if !is_collision(&answer, attempt) {
+                return answer;
             }
+            after_collision(attempt).await;
+            attempt += 1;
         }
     }
 
-    async fn attempt<T, F>(&self, command: &F, hints: Hints) -> Result<T>
+    /// Runs a command in this transaction, and commits it.
+    async fn finish<T, F>(&self, mut tx: Box<dyn Tx>, command: &F, hints: Hints) -> Result<T>
     where
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
-        let mut tx = self.store.begin(Access::Write).await?;
         let answer = command(&mut *tx).await?;
         let entries = tx.journalled().to_vec();
         tx.commit().await?;
@@ -268,4 +269,14 @@ impl Line {
         let mut tx = self.store.begin(Access::Read).await?;
         query(&mut *tx).await
     }
+}
+
+/// Whether to decide afresh.
+fn is_collision<T>(answer: &Result<T>, attempt: u32) -> bool {
+    matches!(answer, Err(Error::Store(store::Error::Conflict(_)))) && attempt < ATTEMPTS_MAX
+}
+
+async fn after_collision(attempt: u32) {
+    tracing::debug!(attempt, "two transactions collided: deciding afresh");
+    tokio::time::sleep(Duration::from_millis(2u64.pow(attempt))).await;
 }

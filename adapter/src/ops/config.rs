@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! database = "sqlite://andon.db"   # or postgres://user@host/name
+//! database_direct = "postgres://…" # the same one without the pooler through which `database` leads
 //! listen = "127.0.0.1:7700"        # another than a loopback address needs tokens
 //! gate_ttl = "2s"                  # for how long a worker relies on a confirmation (R30)
 //! strict_operators = false         # refuse pause, reset and resume without a reason
@@ -67,6 +68,8 @@ const NOT_CONFIGURATION: [&str; 5] = ["SERVER", "TOKEN", "CONFIG", "LOG", "LOG_F
 pub struct Config {
     /// Where the line is kept: `sqlite://FILE` or `postgres://…`.
     pub database: String,
+    /// The same database without the pooler in transaction mode through which `database` leads.
+    pub database_direct: Option<String>,
     /// Where the server listens; port 0 picks a free one.
     pub listen: SocketAddr,
     /// For how long a worker may rely on a confirmation of the gate (R30).
@@ -217,6 +220,8 @@ pub struct Layers {
 pub struct Flags {
     /// `--database`.
     pub database: Option<String>,
+    /// `--database-direct`.
+    pub database_direct: Option<String>,
     /// `--listen`.
     pub listen: Option<String>,
     /// `--gate-ttl`.
@@ -258,6 +263,11 @@ impl Config {
             .iter()
             .map(|(name, service)| (name.clone(), service.breaker))
             .collect()
+    }
+
+    /// The database without a pooler in between: for what needs a session of its own.
+    pub fn database_itself(&self) -> &str {
+        self.database_direct.as_ref().unwrap_or(&self.database)
     }
 
     /// Everything, with secrets left out, as a JSON document.

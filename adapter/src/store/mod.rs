@@ -116,6 +116,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Which database this is, to notice a restored, cloned or promoted one (R35).
     async fn identity(&self) -> Result<String>;
+
+    /// A transaction that writes, for start-up alone, and which database it is in (R35). It begins also
+    /// where [`Self::begin`] refuses, since the database is another than start-up took over.
+    async fn begin_start_up(&self) -> Result<(String, Box<dyn Tx>)> {
+        Ok((self.identity().await?, self.begin(Access::Write).await?))
+    }
+
+    /// R35: start-up has taken over this database. From now on transactions are of this one alone.
+    fn settle_in(&self, _identity: &str) {}
 }
 
 /// A clock that a test sets, in place of the database's.

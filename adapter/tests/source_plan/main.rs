@@ -19,6 +19,7 @@ mod cli;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod another_database;
 mod background_tasks;
 mod campaign_status_refactor;
 mod circuit_breaker_integration;

@@ -17,8 +17,9 @@ use super::{
 };
 
 /// The top-level keys.
-pub(super) const KEYS: [&str; 6] = [
+pub(super) const KEYS: [&str; 7] = [
     "database",
+    "database_direct",
     "gate_ttl",
     "listen",
     "services",
@@ -51,6 +52,7 @@ const SECRET_HEADERS: [&str; 5] = [
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     database: Option<String>,
+    database_direct: Option<String>,
     listen: Option<String>,
     gate_ttl: Option<Span>,
     strict_operators: Option<bool>,
@@ -188,12 +190,13 @@ pub(super) fn check(raw: Raw, folder: &Path, flags: &Flags) -> Result<Config, Er
         None => raw.gate_ttl,
     };
     let listen = flags.listen.as_deref().or(raw.listen.as_deref());
+    let (database, database_direct) = check_databases(
+        (flags.database.clone(), flags.database_direct.clone()),
+        (raw.database, raw.database_direct),
+    )?;
     Ok(Config {
-        database: flags
-            .database
-            .clone()
-            .or(raw.database)
-            .unwrap_or_else(|| DATABASE_DEFAULT.to_owned()),
+        database,
+        database_direct,
         listen: check_listen(listen.unwrap_or(LISTEN_DEFAULT))?,
         gate_ttl: check_ttl(gate_ttl.map_or(GATE_TTL_DEFAULT, |span| span.0))?,
         strict_operators: flags
@@ -203,6 +206,32 @@ pub(super) fn check(raw: Raw, folder: &Path, flags: &Flags) -> Result<Config, Er
         services: check_services(raw.services, folder, &flags.services)?,
         tokens: check_tokens(raw.tokens)?,
     })
+}
+
+/// The two lead to one database: so a layer that names another `database` names its `database_direct` too,
+/// or has none.
+fn check_databases(
+    flags: (Option<String>, Option<String>),
+    below: (Option<String>, Option<String>),
+) -> Result<(String, Option<String>), Error> {
+    let (database, direct) = match flags {
+        (Some(database), direct) => (Some(database), direct),
+        (None, Some(direct)) => (below.0, Some(direct)),
+        (None, None) => below,
+    };
+    let database = database.unwrap_or_else(|| DATABASE_DEFAULT.to_owned());
+    let is_postgres =
+        |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if direct
+        .as_deref()
+        .is_some_and(|direct| !is_postgres(direct) || !is_postgres(&database))
+    {
+        return Err(Error::value(
+            "database_direct",
+            "goes with a `database` that leads through a pooler: both are postgres://USER@HOST/NAME",
+        ));
+    }
+    Ok((database, direct))
 }
 
 fn check_listen(text: &str) -> Result<SocketAddr, Error> {

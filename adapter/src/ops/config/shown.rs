@@ -18,14 +18,18 @@ pub(super) fn json(config: &Config) -> Value {
         .iter()
         .map(|token| json!({"name": token.name, "role": token.role, "sha256": "[redacted]"}))
         .collect();
-    json!({
+    let mut fields = json!({
         "database": database_shown(&config.database),
         "listen": config.listen.to_string(),
         "gate_ttl": Span(config.gate_ttl).to_string(),
         "strict_operators": config.strict_operators,
         "services": services,
         "tokens": tokens,
-    })
+    });
+    if let Some(direct) = &config.database_direct {
+        fields["database_direct"] = database_shown(direct).into();
+    }
+    fields
 }
 
 fn service_json(service: &Service) -> Value {

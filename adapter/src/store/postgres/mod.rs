@@ -1,6 +1,7 @@
 //! The line in PostgreSQL 14 or newer: for several servers.
 
 mod dialect;
+mod home;
 // One source text for both SQL stores (ADR 0005).
 #[allow(
     clippy::duplicate_mod,
@@ -15,12 +16,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::migrate::{Migrate, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sql::{self, migrator};
 use super::{Access, Clock, Error, Result, Store, Tx};
+use home::Home;
 use tx::SqlTx;
 
 static MIGRATIONS: LazyLock<Migrator> =
@@ -35,6 +37,9 @@ pub struct PostgresOptions {
     pub acquire_timeout: Duration,
     /// Whether to listen for hints from other processes.
     pub notifications: Notifications,
+    /// The same database without the pooler in transaction mode through which the URL leads, such as
+    /// `PgBouncer`: for what needs a session of its own. None where there is no such pooler.
+    pub direct: Option<String>,
 }
 
 /// Whether to listen for hints from other processes. Correctness never rests on them.
@@ -42,25 +47,39 @@ pub struct PostgresOptions {
 pub enum Notifications {
     /// Listen, on a connection of its own.
     On,
-    /// Do not: behind a pooler in transaction mode, which does not pass them on.
+    /// Do not, and poll.
     Off,
 }
 
 impl Default for PostgresOptions {
-    /// 16 connections, 10 seconds, notifications on.
+    /// 16 connections, 10 seconds, notifications on, no pooler.
     fn default() -> Self {
         Self {
             connections_max: 16,
             acquire_timeout: Duration::from_secs(10),
             notifications: Notifications::On,
+            direct: None,
         }
     }
+}
+
+/// What is in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    /// Nothing: a connection is a session of the database.
+    Nothing,
+    /// A pooler in transaction mode: each transaction may be in another session.
+    Pooler,
 }
 
 /// A store in a PostgreSQL database.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
+    /// For what needs a session of its own: one connection at a time, closed after use.
+    direct: PgPool,
+    between: Between,
+    home: Arc<Home>,
     hints: watch::Sender<u64>,
     clock: Option<Clock>,
     _listener: Option<Arc<AbortOnDropHandle<()>>>,
@@ -70,25 +89,50 @@ impl PostgresStore {
     /// Connects. The schema is [`Store::migrate`]'s.
     ///
     /// # Errors
-    /// [`super::Error::Unreachable`] if the database cannot be reached, or is a standby (R35).
+    /// [`super::Error::Unreachable`] if the database cannot be reached, or is a standby (R35), or if the
+    /// two URLs of a database behind a pooler lead to two databases.
     pub async fn connect(url: &str, options: &PostgresOptions) -> Result<Self> {
-        let connect: PgConnectOptions = url.parse()?;
+        let given: PgConnectOptions = url.parse()?;
+        let (connect, direct, between) = match &options.direct {
+            None => (given.clone(), given, Between::Nothing),
+            Some(direct) => (through_pooler(given), direct.parse()?, Between::Pooler),
+        };
+        let home = Arc::new(Home::default());
+        let (seen, kept) = (Arc::clone(&home), Arc::clone(&home));
         let pool = PgPoolOptions::new()
             .max_connections(options.connections_max)
             .acquire_timeout(options.acquire_timeout)
-            .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
-            .connect_with(connect.clone())
+            .after_connect(move |connection, _| {
+                let seen = Arc::clone(&seen);
+                Box::pin(async move { seen.check(connection).await })
+            })
+            .before_acquire(move |_, meta| {
+                let keep = kept.is_made_since(meta.age);
+                Box::pin(async move { Ok(keep) })
+            })
+            .connect_with(connect)
             .await?;
+        let session = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(options.acquire_timeout)
+            .after_release(|_, _| Box::pin(async { Ok(false) }))
+            .connect_lazy_with(direct.clone());
+        if between == Between::Pooler {
+            refuse_two_databases(&pool, &session).await?;
+        }
         let hints = watch::Sender::new(0);
         let listener = match options.notifications {
             Notifications::Off => None,
             Notifications::On => {
-                let task = tokio::spawn(listen(connect, hints.clone()));
+                let task = tokio::spawn(listen(direct, hints.clone()));
                 Some(Arc::new(AbortOnDropHandle::new(task)))
             }
         };
         Ok(Self {
             pool,
+            direct: session,
+            between,
+            home,
             hints,
             clock: None,
             _listener: listener,
@@ -105,19 +149,44 @@ impl PostgresStore {
     /// Closes all connections, once what they are doing is done.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.direct.close().await;
+    }
+
+    /// What a transaction begins with.
+    fn begin_statement(&self, access: Access) -> &'static str {
+        match (access, self.between) {
+            (Access::Write, Between::Nothing) => dialect::BEGIN_WRITE,
+            (Access::Read, Between::Nothing) => dialect::BEGIN_READ,
+            (Access::Write, Between::Pooler) => &BEGIN_WRITE_POOLED,
+            (Access::Read, Between::Pooler) => &BEGIN_READ_POOLED,
+        }
     }
 }
 
-/// R35: the gate is read from the primary only. A primary never becomes a standby while connected.
-async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let in_recovery = sqlx::query_scalar("SELECT pg_is_in_recovery()");
-    let is_standby: bool = in_recovery.fetch_one(connection).await?;
-    if is_standby {
-        return Err(sqlx::Error::Protocol(
-            "the database is a standby, not the primary".into(),
-        ));
+/// Behind a pooler, the session may still hold statements of whoever had it before, under the names that
+/// this connection is going to give to its own.
+static BEGIN_WRITE_POOLED: LazyLock<String> =
+    LazyLock::new(|| format!("{}; DEALLOCATE ALL", dialect::BEGIN_WRITE));
+static BEGIN_READ_POOLED: LazyLock<String> =
+    LazyLock::new(|| format!("{}; DEALLOCATE ALL", dialect::BEGIN_READ));
+
+/// Through a pooler no statement is kept for the next transaction, which may be in another session; and
+/// a pooler refuses parameters of a session that it does not know.
+fn through_pooler(connect: PgConnectOptions) -> PgConnectOptions {
+    connect.statement_cache_capacity(0).extra_float_digits(None)
+}
+
+/// Migrations, hints and the pause of R35 go one way, and everything else the other.
+async fn refuse_two_databases(pool: &PgPool, direct: &PgPool) -> Result<()> {
+    let (one, other) = (
+        home::identity(&mut *pool.acquire().await?).await?,
+        home::identity(&mut *direct.acquire().await?).await?,
+    );
+    if one == other {
+        return Ok(());
     }
-    Ok(())
+    let text = format!("the database behind the pooler is {one}, and the direct one is {other}");
+    Err(Error::Unreachable(text.into()))
 }
 
 /// How long to wait before listening again after it broke off.
@@ -155,25 +224,33 @@ impl Store for PostgresStore {
     }
 
     async fn begin(&self, access: Access) -> Result<Box<dyn Tx>> {
-        let statement = match access {
-            Access::Write => dialect::BEGIN_WRITE,
-            Access::Read => dialect::BEGIN_READ,
-        };
-        // In a task of its own, which nobody drops half-way: a BEGIN that was sent and not waited for
-        // would leave its connection in the pool with a transaction that nobody knows of. Whoever no
-        // longer waits drops the transaction, and that rolls it back.
-        let pool = self.pool.clone();
-        let begun = tokio::spawn(async move { pool.begin_with(statement).await });
-        let transaction = begun
-            .await
-            .map_err(|ended| Error::Unreachable(Box::new(ended)))??;
+        let statement = self.begin_statement(access);
+        let mut transaction = begin_in(&self.pool, statement).await?;
+        if self.between == Between::Pooler {
+            // The session may be one of a database that was promoted since this connection was made.
+            self.home.check(&mut transaction).await?;
+        }
+        self.home.refuse_another()?;
         Ok(Box::new(SqlTx::new(transaction, self.clock.clone())))
     }
 
+    async fn begin_start_up(&self) -> Result<(String, Box<dyn Tx>)> {
+        let mut transaction = begin_in(&self.direct, dialect::BEGIN_WRITE).await?;
+        let identity = home::identity(&mut transaction).await?;
+        Ok((
+            identity,
+            Box::new(SqlTx::new(transaction, self.clock.clone())),
+        ))
+    }
+
+    fn settle_in(&self, identity: &str) {
+        self.home.settle_in(identity);
+    }
+
     async fn migrate(&self) -> Result<Vec<String>> {
-        // Two processes may do this at once; only one of them applies, and says so. On a connection of
-        // its own: the lock goes with it, should this future be dropped.
-        let mut connection = self.pool.acquire().await?.detach();
+        // Two processes may do this at once; only one of them applies, and says so. The lock goes with
+        // the connection, should this future be dropped.
+        let mut connection = self.direct.acquire().await?.detach();
         connection.lock().await?;
         let applied = sql::migrate(&mut connection, &MIGRATIONS).await;
         connection.unlock().await?;
@@ -181,7 +258,10 @@ impl Store for PostgresStore {
     }
 
     async fn check_schema(&self) -> Result<()> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = match self.between {
+            Between::Nothing => self.pool.acquire().await?,
+            Between::Pooler => self.direct.acquire().await?,
+        };
         sql::check(&mut *connection, &MIGRATIONS).await
     }
 
@@ -193,16 +273,24 @@ impl Store for PostgresStore {
         self.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
     }
 
-    /// The cluster, its timeline and the database: a restored dump is in another database, a copy of
-    /// the cluster that was promoted on another timeline.
     async fn identity(&self) -> Result<String> {
-        let identity = sqlx::query_scalar(
-            "SELECT 'postgres cluster ' || (SELECT system_identifier FROM pg_control_system()) \
-             || ' timeline ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) \
-             || ' database ' || (SELECT oid FROM pg_database WHERE datname = current_database())",
-        );
-        Ok(identity.fetch_one(&self.pool).await?)
+        Ok(home::identity(&mut *self.pool.acquire().await?).await?)
     }
+}
+
+/// In a task of its own, which nobody drops half-way: a BEGIN that was sent and not waited for would
+/// leave its connection in the pool with a transaction that nobody knows of. Whoever no longer waits
+/// drops the transaction, and that rolls it back.
+async fn begin_in(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+    let begun = begun
+        .await
+        .map_err(|ended| Error::Unreachable(Box::new(ended)))?;
+    Ok(begun?)
 }
 
 /// A transaction inside one that an application has begun: a savepoint, so that it takes effect as a
