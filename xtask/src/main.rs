@@ -12,6 +12,7 @@
 mod bench;
 mod browser;
 mod checks;
+mod faults;
 mod fuzz;
 mod mutants;
 mod postgres;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Faults { arguments } => faults::run_with(&arguments),
         Task::Simulate { arguments } => simulate::run_with(&arguments),
         Task::Mutants { names, writing } => mutants::run(&names, writing),
     };
@@ -79,6 +81,10 @@ enum Task {
     Advisories,
     Fuzz(fuzz::Fuzz),
     /// What it can do, it says itself.
+    Faults {
+        arguments: Vec<String>,
+    },
+    /// What it can do, it says itself.
     Simulate {
         arguments: Vec<String>,
     },
@@ -108,6 +114,9 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
 
     match (command.as_str(), rest.as_slice()) {
+        ("faults", arguments) => Ok(Task::Faults {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+        }),
         ("simulate", arguments) => Ok(Task::Simulate {
             arguments: arguments.iter().map(ToString::to_string).collect(),
         }),
@@ -153,7 +162,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 8] = [
+const COMMANDS_OF_THEIR_OWN: [&str; 9] = [
     "bench",
     "ci",
     "postgres",
@@ -161,6 +170,7 @@ const COMMANDS_OF_THEIR_OWN: [&str; 8] = [
     "advisories",
     "fuzz",
     "simulate",
+    "faults",
     "mutants",
 ];
 
@@ -199,6 +209,9 @@ usage: cargo xtask COMMAND
                        run in which a rule does not hold is shortened and shown
   simulate --replay FILE
                        such a run once more
+  faults [--times N] [--only NAME…] [--write] [--soak TIME]
+                       kill, stop and cut off real processes under load; --write puts the table into
+                       docs/reliability.md
   mutants [NAME…]      break one rule of the core at a time, in a copy, and show which check notices;
   mutants --write      all of them, into docs/mutants.md (about half an hour)
   bench NAME [-- ARGS] measure, beside peers and against a durable PostgreSQL: core, store and the other

@@ -1,0 +1,70 @@
+//! What has to hold after each fault, read from the database and from the vendor's notes.
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::bench::{Bench, Database, TTL};
+
+/// How long a call may take from its permit to the vendor's note, on a machine that is busy with a fault.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// Fails with the first thing that does not hold.
+pub(crate) async fn all(bench: &Bench) -> Result<()> {
+    let (is_clean, said) = bench.audit()?;
+    if !is_clean {
+        return Err(format!("R32: the audit is not clean: {said}").into());
+    }
+    let database = &bench.database;
+    let enqueued = i64::try_from(bench.enqueued)?;
+    let same = |what: &str, found: i64, expected: i64| match found == expected {
+        true => Ok(()),
+        false => Err(format!("{what}: {found}, and not {expected}")),
+    };
+    let jobs = database.int("SELECT count(*) FROM andon_jobs").await?;
+    same("I11: jobs", jobs, enqueued)?;
+    let completed = "SELECT count(*) FROM andon_jobs WHERE stage = 'COMPLETED'";
+    same(
+        "I11: completed jobs",
+        database.int(completed).await?,
+        enqueued,
+    )?;
+    let endings = "SELECT count(*) FROM andon_attempts WHERE ending = 'complete'";
+    same("I9: endings", database.int(endings).await?, enqueued)?;
+    let ended = "SELECT count(DISTINCT job_id) FROM andon_attempts WHERE ending = 'complete'";
+    same("I9: ended jobs", database.int(ended).await?, enqueued)?;
+    let epoch = database.int("SELECT epoch FROM andon_queue").await?;
+    same("I5, I12: the epoch", epoch, 1 + bench.resumes)?;
+    let resumed = "SELECT count(*) FROM andon_journal WHERE kind = 'queue_resumed'";
+    same("I5: resumes", database.int(resumed).await?, bench.resumes)?;
+    late_calls(bench).await
+}
+
+/// R30: no call starts later than one time-to-live after a pause has committed.
+async fn late_calls(bench: &Bench) -> Result<()> {
+    let (pauses, resumes) = match &bench.database {
+        Database::Postgres(_) => (COMMITTED_PAUSES, COMMITTED_RESUMES),
+        Database::Sqlite(_) => (NOTED_PAUSES, NOTED_RESUMES),
+    };
+    let pauses = bench.database.ints(pauses).await?;
+    let resumes = bench.database.ints(resumes).await?;
+    let calls = bench.vendor.calls();
+    let allowed = i64::try_from((TTL + SLACK).as_micros())?;
+    for pause in pauses {
+        let resumed = resumes.iter().copied().find(|resumed| *resumed > pause);
+        let until = resumed.unwrap_or(i64::MAX);
+        let late = |call: &&i64| **call > pause + allowed && **call < until;
+        if let Some(late) = calls.iter().find(late) {
+            let after = (late - pause) / 1000;
+            return Err(format!("R30: a call started {after} ms after a pause").into());
+        }
+    }
+    Ok(())
+}
+
+const COMMITTED_PAUSES: &str = "SELECT (extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000000)::bigint \
+    FROM andon_journal WHERE kind = 'queue_paused' ORDER BY seq";
+const COMMITTED_RESUMES: &str = "SELECT (extract(epoch FROM at) * 1000000)::bigint \
+    FROM andon_journal WHERE kind = 'queue_resumed' ORDER BY seq";
+const NOTED_PAUSES: &str = "SELECT at FROM andon_journal WHERE kind = 'queue_paused' ORDER BY seq";
+const NOTED_RESUMES: &str =
+    "SELECT at FROM andon_journal WHERE kind = 'queue_resumed' ORDER BY seq";
