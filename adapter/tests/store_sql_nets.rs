@@ -37,6 +37,26 @@ on_both!(
     one_unique_key_is_held_once,
 );
 
+/// R30: as on a full disk, SQLite rolls a transaction back by itself. The next one works again.
+#[tokio::test]
+async fn r30_a_transaction_that_sqlite_rolled_back_by_itself_leaves_a_store_that_works() {
+    let db = support::sqlite().await;
+    initialise(&db.store, &["openai"]).await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON andon_notes BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
+    db.raw.execute(full).await;
+    for _ in 0..3 {
+        let mut tx = db.store.begin(Access::Write).await.unwrap();
+        tx.note_write("one", "1").await.unwrap_err();
+        tx.commit().await.unwrap_err();
+    }
+    db.raw.execute("DROP TRIGGER full").await;
+    let mut tx = db.store.begin(Access::Write).await.unwrap();
+    tx.note_write("one", "1").await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = db.store.begin(Access::Read).await.unwrap();
+    assert_eq!(tx.note("one").await.unwrap().as_deref(), Some("1"));
+}
+
 /// A line with one row of everything.
 async fn one_of_each(store: &SharedStore) {
     let gate = initialise(store, &["openai", "apollo"]).await;

@@ -59,11 +59,11 @@ impl SqliteStore {
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
         // One connection, so that writers of this process wait in a queue instead of colliding.
-        let writer = SqlitePoolOptions::new()
+        let writer = pool_options()
             .max_connections(1)
             .connect_with(options.clone().create_if_missing(true))
             .await?;
-        let readers = SqlitePoolOptions::new()
+        let readers = pool_options()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.pragma("query_only", "on"));
         Ok(Self {
@@ -87,6 +87,15 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// A transaction that SQLite rolls back by itself, since the disk is full or fails, leaves a connection that
+/// believes itself inside of it for ever: it is not used again.
+fn pool_options() -> SqlitePoolOptions {
+    SqlitePoolOptions::new().before_acquire(|connection, _| {
+        let is_free = !connection.is_in_transaction();
+        Box::pin(async move { Ok(is_free) })
+    })
 }
 
 #[async_trait]
