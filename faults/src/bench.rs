@@ -3,14 +3,20 @@
 
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::Result;
 use crate::cluster::{self, Cluster};
+use crate::disk::Disk;
+use crate::load::{Client, Feed, RECOVERY_MAX};
+use crate::patroni::{Commits, Patroni};
 use crate::process::{Process, free_port};
 use crate::proxy::Proxy;
 use crate::vendor::Vendor;
@@ -19,26 +25,30 @@ use crate::vendor::Vendor;
 pub(crate) const TTL: Duration = Duration::from_secs(1);
 /// How long a worker's session lives without a heartbeat.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);
-/// How many jobs each injection is made under.
-const JOBS: u64 = 150;
-/// How long a line may take to come back from a fault.
-const RECOVERY_MAX: Duration = Duration::from_secs(90);
+
+/// How many jobs a worker does at a time.
+pub(crate) const CONCURRENCY: usize = 8;
 
 /// What the line lives in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Two servers on PostgreSQL, each connection through a proxy.
     Postgres,
+    /// The same, on a small disk.
+    PostgresDisk,
     /// Two servers on PostgreSQL behind `PgBouncer` in transaction mode.
     Pooler,
-    /// One server on an SQLite file.
+    /// Two servers on whichever of two PostgreSQL clusters Patroni makes the primary.
+    Patroni(Commits),
+    /// One server on an SQLite file, on a small disk.
     Sqlite,
 }
 
-/// The database, as the checks read it: past all proxies.
+/// The database, as the checks read it: past all proxies that cut.
 pub(crate) enum Database {
     Postgres(sqlx::PgPool),
-    Sqlite(sqlx::SqlitePool),
+    /// Opened for each look, so that no file is held.
+    Sqlite(PathBuf),
 }
 
 impl Database {
@@ -46,7 +56,13 @@ impl Database {
     pub(crate) async fn ints(&self, sql: &'static str) -> Result<Vec<i64>> {
         Ok(match self {
             Self::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await?,
-            Self::Sqlite(pool) => sqlx::query_scalar(sql).fetch_all(pool).await?,
+            Self::Sqlite(file) => {
+                let options = SqliteConnectOptions::new().filename(file);
+                let mut connection = options.busy_timeout(RECOVERY_MAX).connect().await?;
+                let found = sqlx::query_scalar(sql).fetch_all(&mut connection).await;
+                connection.close().await?;
+                found?
+            }
         })
     }
 
@@ -58,21 +74,28 @@ impl Database {
 
 /// A line at work.
 pub(crate) struct Bench {
+    pub(crate) place: Place,
     // Processes first: they are ended before what they stand on.
     pub(crate) workers: Vec<Process>,
     pub(crate) servers: Vec<Process>,
     pub(crate) pooler: Option<(Child, u16)>,
     pub(crate) cluster: Option<Cluster>,
+    pub(crate) patroni: Option<Patroni>,
+    pub(crate) disk: Option<Disk>,
+    url: String,
     pub(crate) database: Database,
     pub(crate) database_proxy: Option<Proxy>,
     pub(crate) server_proxies: Vec<Proxy>,
     pub(crate) vendor: Vendor,
     pub(crate) file: PathBuf,
-    /// How many jobs were acknowledged, and how many resumes.
-    pub(crate) enqueued: u64,
+    pub(crate) client: Client,
+    /// How many effective resumes were given.
     pub(crate) resumes: i64,
-    ports: Vec<u16>,
-    http: reqwest::Client,
+    /// How many acknowledged jobs went with a primary whose standby did not have them.
+    pub(crate) lost: u64,
+    /// How many jobs were acknowledged.
+    added: Arc<AtomicU64>,
+    feed: Option<Feed>,
     campaign: String,
     folder: tempfile::TempDir,
 }
@@ -84,12 +107,25 @@ impl Bench {
         // The server of a database may run as another user.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open)?;
-        let file = folder.path().join("line.db");
+        let disk_folder = folder.path().join("disk");
+        let disk = match place {
+            Place::PostgresDisk => Some(Disk::mount(&disk_folder, 512)?),
+            Place::Sqlite => Some(Disk::mount(&disk_folder, 256)?),
+            _ => None,
+        };
+        let file = disk_folder.join("line.db");
         let cluster = match place {
             Place::Postgres | Place::Pooler => {
                 Some(Cluster::start(&folder.path().join("cluster"))?)
             }
-            Place::Sqlite => None,
+            Place::PostgresDisk => Some(Cluster::start(&disk_folder.join("cluster"))?),
+            Place::Patroni(_) | Place::Sqlite => None,
+        };
+        let patroni = match place {
+            Place::Patroni(commits) => {
+                Some(Patroni::start(&folder.path().join("patroni"), commits).await?)
+            }
+            _ => None,
         };
         let pooler = match (&cluster, place) {
             (Some(cluster), Place::Pooler) => {
@@ -98,40 +134,47 @@ impl Bench {
             }
             _ => None,
         };
-        let database = match &cluster {
-            Some(cluster) => Database::Postgres(
-                PgPoolOptions::new()
-                    .max_connections(2)
-                    .connect_lazy(&cluster.url())?,
-            ),
-            None => Database::Sqlite(
-                SqlitePoolOptions::new()
-                    .max_connections(1)
-                    .connect_lazy(&format!("sqlite://{}", file.display()))?,
-            ),
-        };
-        let database_proxy = match &cluster {
-            Some(cluster) if place == Place::Postgres => {
+        let database_proxy = match (&cluster, &patroni) {
+            (_, Some(patroni)) => {
+                let proxy = Proxy::start(patroni.address().await?).await?;
+                patroni.followed_by(proxy.clone());
+                Some(proxy)
+            }
+            (Some(cluster), None) if pooler.is_none() => {
                 Some(Proxy::start(([127, 0, 0, 1], cluster.port).into()).await?)
             }
             _ => None,
         };
+        let url = match (&cluster, &database_proxy) {
+            (Some(cluster), _) => Some(cluster.url()),
+            (None, Some(proxy)) => Some(cluster::url(proxy.address.port())),
+            (None, None) => None,
+        };
+        let database = match &url {
+            Some(url) => {
+                Database::Postgres(PgPoolOptions::new().max_connections(2).connect_lazy(url)?)
+            }
+            None => Database::Sqlite(file.clone()),
+        };
         let mut bench = Self {
+            place,
             workers: Vec::new(),
             servers: Vec::new(),
             pooler,
             cluster,
+            patroni,
+            disk,
+            url: url.unwrap_or_else(|| format!("sqlite://{}", file.display())),
             database,
             database_proxy,
             server_proxies: Vec::new(),
             vendor: Vendor::default(),
             file,
-            enqueued: 0,
+            client: Client::default(),
             resumes: 0,
-            ports: Vec::new(),
-            http: reqwest::Client::builder()
-                .timeout(Duration::from_secs(15))
-                .build()?,
+            lost: 0,
+            added: Arc::default(),
+            feed: None,
             campaign: String::new(),
             folder,
         };
@@ -139,17 +182,17 @@ impl Bench {
         Ok(bench)
     }
 
-    fn database_flags(&self) -> Result<Vec<String>> {
+    fn database_flags(&self) -> Vec<String> {
         let flag = |name: &str, value: String| vec![format!("--{name}"), value];
-        Ok(match (&self.database_proxy, &self.pooler, &self.cluster) {
+        match (&self.database_proxy, &self.pooler, &self.cluster) {
             (Some(proxy), ..) => flag("database", cluster::url(proxy.address.port())),
             (_, Some((_, port)), Some(cluster)) => {
                 let mut flags = flag("database", cluster::url(*port));
                 flags.extend(flag("database-direct", cluster.url()));
                 flags
             }
-            _ => flag("database", format!("sqlite://{}", self.file.display())),
-        })
+            _ => flag("database", self.url.clone()),
+        }
     }
 
     async fn start_processes(&mut self) -> Result<()> {
@@ -161,33 +204,37 @@ impl Bench {
         );
         std::fs::write(&config, text)?;
         let config = config.display().to_string();
-        let servers = if self.cluster.is_some() { 2 } else { 1 };
+        let servers = match self.database {
+            Database::Postgres(_) => 2,
+            Database::Sqlite(_) => 1,
+        };
         for number in 0..servers {
             let port = free_port()?;
             let listen = format!("127.0.0.1:{port}");
             let mut arguments = ["serve", "--config", &config, "--listen", &listen]
                 .map(str::to_owned)
                 .to_vec();
-            arguments.extend(self.database_flags()?);
+            arguments.extend(self.database_flags());
             let log = self.folder.path().join(format!("server-{number}.log"));
             self.servers.push(Process::andon(arguments, &log)?);
-            self.ports.push(port);
+            self.client.add(port);
             self.answered(number).await?;
             self.server_proxies
                 .push(Proxy::start(([127, 0, 0, 1], port).into()).await?);
         }
         let body = json!({"name": "faults", "open_ended": true});
-        let created = self.post("campaigns", &body).await?;
+        let created = self.client.post("campaigns", &body).await?;
         created["id"]
             .as_str()
             .unwrap_or_default()
             .clone_into(&mut self.campaign);
         let start = format!("campaigns/{}/start", self.campaign);
-        self.post(&start, &json!({})).await?;
+        self.client.post(&start, &json!({})).await?;
         for number in 0..2 {
             let proxy = &self.server_proxies[number % servers];
             let (server, name) = (format!("http://{}", proxy.address), format!("w{number}"));
             let lease = format!("{}s", LEASE.as_secs());
+            let concurrency = CONCURRENCY.to_string();
             let arguments = [
                 "worker",
                 "--config",
@@ -199,7 +246,7 @@ impl Bench {
                 "--lease",
                 &lease,
                 "--concurrency",
-                "8",
+                &concurrency,
             ];
             let log = self.folder.path().join(format!("worker-{number}.log"));
             let arguments = arguments.map(str::to_owned).to_vec();
@@ -210,17 +257,10 @@ impl Bench {
 
     /// Waits until a server answers; starts it again where it has ended.
     async fn answered(&mut self, number: usize) -> Result<()> {
-        let url = format!("http://127.0.0.1:{}/health/ready", self.ports[number]);
         let begun = Instant::now();
         while begun.elapsed() < RECOVERY_MAX {
             self.servers[number].keep()?;
-            let answer = self
-                .http
-                .get(&url)
-                .timeout(Duration::from_secs(2))
-                .send()
-                .await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            if self.client.is_ready(number).await? {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -228,57 +268,18 @@ impl Bench {
         Err(format!("server {number} is not ready again").into())
     }
 
-    /// A command to any server, under one idempotency key, until one has answered.
-    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let key = uuid::Uuid::new_v4().to_string();
+    /// Adds jobs all the time from now on, and waits until they are under way.
+    pub(crate) async fn feed(&mut self, rate: u32) -> Result<()> {
+        let before = self.vendor.count();
+        let added = Arc::clone(&self.added);
+        self.feed = Some(Feed::start(
+            self.client.clone(),
+            &self.campaign,
+            rate,
+            added,
+        ));
         let begun = Instant::now();
-        let mut last = String::new();
-        for port in self.ports.iter().cycle() {
-            if begun.elapsed() > RECOVERY_MAX {
-                break;
-            }
-            let url = format!("http://127.0.0.1:{port}/api/v1/{path}");
-            let post = self
-                .http
-                .post(url)
-                .header("idempotency-key", &key)
-                .json(body);
-            let answer = match post.send().await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    last = error.to_string();
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
-            let status = answer.status();
-            let text = answer.text().await.unwrap_or_default();
-            if status.is_success() {
-                return Ok(serde_json::from_str::<Value>(&text)?["data"].take());
-            }
-            if status.is_client_error() {
-                return Err(format!("{path}: {text}").into());
-            }
-            last = text;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Err(format!("{path} was not answered: {last}").into())
-    }
-
-    /// Adds jobs, and waits until they are under way.
-    pub(crate) async fn load(&mut self) -> Result<()> {
-        let before = self.vendor.calls().len();
-        let jobs: Vec<Value> = (self.enqueued..self.enqueued + JOBS)
-            .map(|n| {
-                json!({"kind": "http", "unique_key": n.to_string(), "max_attempts": 100,
-                    "payload": {"service": "crm", "method": "POST", "path": format!("/job/{n}")}})
-            })
-            .collect();
-        let path = format!("campaigns/{}/jobs", self.campaign);
-        self.post(&path, &json!({"jobs": jobs})).await?;
-        self.enqueued += JOBS;
-        let begun = Instant::now();
-        while self.vendor.calls().len() < before + 10 {
+        while self.vendor.count() < before + 10 {
             if begun.elapsed() > RECOVERY_MAX {
                 return Err("no job is being worked on".into());
             }
@@ -287,34 +288,25 @@ impl Bench {
         Ok(())
     }
 
+    /// How many jobs were acknowledged.
+    pub(crate) fn added(&self) -> u64 {
+        self.added.load(Ordering::SeqCst)
+    }
+
     /// After a fault: everything runs again, a person resets and resumes what was stopped, and every job
     /// comes to its end.
     pub(crate) async fn recover(&mut self) -> Result<()> {
         self.vendor.recover();
-        for worker in &mut self.workers {
-            worker.keep()?;
-        }
         for number in 0..self.servers.len() {
             self.answered(number).await?;
+        }
+        if let Some(feed) = self.feed.take() {
+            feed.stop().await?;
         }
         let begun = Instant::now();
         while begun.elapsed() < RECOVERY_MAX {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            for process in self.workers.iter_mut().chain(&mut self.servers) {
-                process.keep()?;
-            }
-            let Ok(active) = self.database.int(IS_ACTIVE).await else {
-                continue;
-            };
-            if active == 0 {
-                // What starts later than the time-to-live would be seen now.
-                tokio::time::sleep(TTL * 2).await;
-                let path = "queue-management/circuit-breakers/crm/reset";
-                self.post(path, &json!({"reason": "faults"})).await?;
-                let path = "queue-management/resume-queue";
-                let answer = self.post(path, &json!({"reason": "faults"})).await?;
-                self.resumes += i64::from(answer["queue_resumed"] == true);
-            }
+            self.keep_going().await?;
             if self
                 .database
                 .int(UNFINISHED)
@@ -328,18 +320,38 @@ impl Bench {
         Err(format!("{left} jobs did not come to an end").into())
     }
 
+    /// What ended is started again, and what is stopped is reset and resumed, as by a supervisor and a person.
+    pub(crate) async fn keep_going(&mut self) -> Result<()> {
+        for process in self.workers.iter_mut().chain(&mut self.servers) {
+            process.keep()?;
+        }
+        if self.database.int(IS_ACTIVE).await.is_ok_and(|is| is == 0) {
+            // What starts later than the time-to-live would be seen now.
+            tokio::time::sleep(TTL * 2).await;
+            let path = "queue-management/circuit-breakers/crm/reset";
+            let reason = json!({"reason": "faults"});
+            self.client.post(path, &reason).await?;
+            let path = "queue-management/resume-queue";
+            let answer = self.client.post(path, &reason).await?;
+            self.resumes += i64::from(answer["queue_resumed"] == true);
+        }
+        Ok(())
+    }
+
     /// What `andon audit` answers, and with which exit code.
     pub(crate) fn audit(&self) -> Result<(bool, String)> {
-        let url = match &self.cluster {
-            Some(cluster) => cluster.url(),
-            None => format!("sqlite://{}", self.file.display()),
-        };
         let program = std::env::current_exe()?.with_file_name("andon");
         let mut command = std::process::Command::new(program);
-        command.args(["audit", "--json", "--database", &url]);
+        command.args(["audit", "--json", "--database", &self.url]);
         let output = command.current_dir(self.folder.path()).output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok((output.status.success(), said))
+    }
+
+    /// What a server has said so far.
+    pub(crate) fn said(&self, server: usize) -> Result<String> {
+        let log = self.folder.path().join(format!("server-{server}.log"));
+        Ok(std::fs::read_to_string(log)?)
     }
 
     /// Keeps the folder, with the logs in it, for whoever looks into a failure.

@@ -168,7 +168,7 @@ impl Drop for Cluster {
 }
 
 /// The user that the server runs as where this process is root, as which it refuses to run.
-fn account() -> Result<Option<(u32, u32)>> {
+pub(crate) fn account() -> Result<Option<(u32, u32)>> {
     if fs::metadata("/proc/self")?.uid() != 0 {
         return Ok(None);
     }
@@ -185,7 +185,7 @@ fn account() -> Result<Option<(u32, u32)>> {
 }
 
 /// The folder of the newest server's programs, where Debian keeps them, or on PATH.
-fn programs() -> Result<PathBuf> {
+pub(crate) fn programs() -> Result<PathBuf> {
     let mut folders: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .map(|entries| {
             entries
@@ -199,6 +199,11 @@ fn programs() -> Result<PathBuf> {
     on_path
         .into_iter()
         .chain(folders.into_iter().rev())
-        .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file())
+        // On PATH there may be links to some of them.
+        .filter_map(|folder| {
+            let program = folder.join("initdb").canonicalize().ok()?;
+            Some(program.parent()?.to_owned())
+        })
+        .find(|folder| folder.join("postgres").is_file())
         .ok_or_else(|| "no PostgreSQL server was found: apt-get install postgresql".into())
 }

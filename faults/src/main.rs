@@ -13,14 +13,18 @@
 mod bench;
 mod check;
 mod cluster;
+mod disk;
 mod faults;
+mod load;
+mod patroni;
 mod process;
 mod proxy;
+mod soak;
 mod vendor;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bench::Bench;
 use faults::{FAULTS, Fault};
@@ -33,7 +37,7 @@ pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 const USAGE: &str = "\
 usage: cargo xtask faults [--times N] [--only NAME…] [--write]
-       cargo xtask faults --soak TIME      such as 60s: random faults for so long, on one line each";
+       cargo xtask faults --soak TIME      such as 60m: 500 jobs a second for so long, and random kills";
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Asked> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--times" => {
-                asked.times = Some(arguments.next().ok_or("--times needs a number")?.parse()?)
+                asked.times = Some(arguments.next().ok_or("--times needs a number")?.parse()?);
             }
             "--write" => asked.is_written = true,
             "--soak" => {
@@ -77,6 +81,7 @@ struct Outcome {
     fault: &'static Fault,
     times: u32,
     jobs: u64,
+    lost: u64,
     resumes: i64,
     calls: usize,
     wrong: Option<String>,
@@ -95,13 +100,18 @@ async fn main() -> ExitCode {
         .iter()
         .filter(|fault| asked.only.is_empty() || asked.only.iter().any(|name| name == fault.name))
         .collect();
-    let begun = Instant::now();
+    if let Some(time) = asked.soak {
+        return match soak::run(time).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("faults: the soak: {failure}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let mut outcomes = Vec::new();
-    for (number, fault) in chosen.iter().enumerate() {
-        // A soak shares its time out among the faults.
-        let left = asked.soak.map(|soak| soak.saturating_sub(begun.elapsed()));
-        let share = left.map(|left| left / u32::try_from(chosen.len() - number).unwrap_or(1));
-        let outcome = inject(fault, asked.times.unwrap_or(5), share).await;
+    for fault in chosen {
+        let outcome = inject(fault, asked.times.unwrap_or(TIMES)).await;
         eprintln!("{}", line(&outcome));
         outcomes.push(outcome);
     }
@@ -113,18 +123,25 @@ async fn main() -> ExitCode {
         eprintln!("faults: docs/reliability.md: {error}");
         return ExitCode::FAILURE;
     }
-    match outcomes.iter().all(|outcome| outcome.wrong.is_none()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if outcomes.iter().all(|outcome| outcome.wrong.is_none()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
-/// Makes a fault so many times, or for so long, on one line.
-async fn inject(fault: &'static Fault, times: u32, share: Option<Duration>) -> Outcome {
+/// How often each fault is made unless it is said.
+const TIMES: u32 = 5;
+/// How many jobs are added each second meanwhile.
+const RATE: u32 = 200;
+
+/// Makes a fault so many times on one line.
+async fn inject(fault: &'static Fault, times: u32) -> Outcome {
     let mut outcome = Outcome {
         fault,
         times: 0,
         jobs: 0,
+        lost: 0,
         resumes: 0,
         calls: 0,
         wrong: None,
@@ -136,9 +153,7 @@ async fn inject(fault: &'static Fault, times: u32, share: Option<Duration>) -> O
             return outcome;
         }
     };
-    let begun = Instant::now();
-    let goes_on = |made: u32| share.map_or(made < times, |share| begun.elapsed() < share);
-    while goes_on(outcome.times) {
+    while outcome.times < times {
         let went = once(&mut bench, fault, outcome.times).await;
         outcome.times += 1;
         if let Err(failure) = went {
@@ -147,20 +162,22 @@ async fn inject(fault: &'static Fault, times: u32, share: Option<Duration>) -> O
             break;
         }
     }
-    (outcome.jobs, outcome.resumes) = (bench.enqueued, bench.resumes);
+    (outcome.jobs, outcome.lost) = (bench.added(), bench.lost);
+    outcome.resumes = bench.resumes;
     outcome.calls = bench.vendor.calls().len();
     outcome
 }
 
 async fn once(bench: &mut Bench, fault: &Fault, number: u32) -> Result<()> {
-    bench.load().await?;
+    bench.feed(RATE).await?;
     if number % 2 == 1 {
         bench.vendor.fail_next();
     }
     // At a moment that differs from one time to the next.
-    let moment = uuid::Uuid::new_v4().as_u128() % 300;
+    let moment = uuid::Uuid::new_v4().as_u128() % 1000;
     tokio::time::sleep(Duration::from_millis(u64::try_from(moment)?)).await;
     (fault.make)(bench, number).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     bench.recover().await?;
     check::all(bench).await
 }
@@ -182,14 +199,15 @@ fn line(outcome: &Outcome) -> String {
 
 fn table(outcomes: &[Outcome]) -> String {
     let mut table = String::from(
-        "| fault | what is done | times | jobs | calls made again | resumes by a person | outcome |\n\
-         | --- | --- | --: | --: | --: | --: | --- |\n",
+        "| fault | what is done | times | jobs | of them lost | calls made again | resumes by a person | outcome |\n\
+         | --- | --- | --: | --: | --: | --: | --: | --- |\n",
     );
     for outcome in outcomes {
         let Outcome {
             fault,
             times,
             jobs,
+            lost,
             resumes,
             calls,
             wrong,
@@ -198,7 +216,7 @@ fn table(outcomes: &[Outcome]) -> String {
         let held = wrong.as_deref().unwrap_or("all held");
         let _infallible = writeln!(
             table,
-            "| `{}` | {} | {times} | {jobs} | {again} | {resumes} | {held} |",
+            "| `{}` | {} | {times} | {jobs} | {lost} | {again} | {resumes} | {held} |",
             fault.name, fault.what
         );
     }

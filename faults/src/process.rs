@@ -12,9 +12,10 @@ pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
         .args(["-s", name, &pid.to_string()])
         .stderr(Stdio::null())
         .status()?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("process {pid} could not be sent {name}").into()),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("process {pid} could not be sent {name}").into())
     }
 }
 
@@ -55,6 +56,17 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// How much memory it has now, in bytes.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .ok_or("a process without memory")?;
+        let kilobytes: u64 = resident.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
     }
 
     /// As a supervisor does: starts it again if it has ended.

@@ -29,6 +29,7 @@ struct Armed {
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
     armed: Arc<Mutex<Option<Armed>>>,
     made: Arc<AtomicU64>,
 }
@@ -39,6 +40,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy = Self {
             address: listener.local_addr()?,
+            target: Arc::new(Mutex::new(target)),
             armed: Arc::default(),
             made: Arc::default(),
         };
@@ -46,10 +48,15 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let proxy = serving.clone();
-                tokio::spawn(async move { proxy.pass(client, target).await });
+                tokio::spawn(async move { proxy.pass(client).await });
             }
         });
         Ok(proxy)
+    }
+
+    /// Connections that are made from now on lead there.
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// Cuts the next `times` connections over which one of these words is sent.
@@ -83,7 +90,8 @@ impl Proxy {
         Some(rule.cut)
     }
 
-    async fn pass(self, mut client: TcpStream, target: SocketAddr) {
+    async fn pass(self, mut client: TcpStream) {
+        let target = *self.target.lock().unwrap_or_else(PoisonError::into_inner);
         let Ok(mut server) = TcpStream::connect(target).await else {
             return;
         };

@@ -42,6 +42,14 @@ impl Vendor {
         self.fails_next.store(false, Ordering::SeqCst);
     }
 
+    /// How many calls came.
+    pub(crate) fn count(&self) -> usize {
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     /// When each call came.
     pub(crate) fn calls(&self) -> Vec<i64> {
         self.calls
@@ -52,9 +60,7 @@ impl Vendor {
 }
 
 async fn answer(State(vendor): State<Vendor>) -> (StatusCode, &'static str) {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = now();
     vendor
         .calls
         .lock()
@@ -66,4 +72,15 @@ async fn answer(State(vendor): State<Vendor>) -> (StatusCode, &'static str) {
     } else {
         (StatusCode::OK, "{}")
     }
+}
+
+/// By the clock that the database of this machine goes by too.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a vendor's own clock: no rule is decided by it (R17)"
+)]
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
