@@ -1,10 +1,12 @@
 //! What has to hold after each fault, read from the database and from the vendor's notes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::Result;
 use crate::bench::{Bench, Database, Place, TTL};
 use crate::patroni::Commits;
+use crate::vendor::Call;
 
 /// How long a call may take from its permit to the vendor's note, on a machine that is busy with a fault.
 pub(crate) const SLACK: Duration = Duration::from_millis(250);
@@ -44,8 +46,40 @@ pub(crate) async fn all(bench: &mut Bench) -> Result<()> {
     same("I5, I12: the epoch", epoch, 1 + bench.resumes)?;
     let resumed = "SELECT count(*) FROM andon_journal WHERE kind = 'queue_resumed'";
     same("I5: resumes", database.int(resumed).await?, bench.resumes)?;
+    calls_of_ended_jobs(bench).await?;
     late_calls(bench).await
 }
+
+/// I9: what has ended is not done again.
+async fn calls_of_ended_jobs(bench: &Bench) -> Result<()> {
+    let at = match &bench.database {
+        Database::Postgres(_) => ENDED_AT_POSTGRES,
+        Database::Sqlite(_) => ENDED_AT_SQLITE,
+    };
+    let (numbers, at) = (
+        bench.database.ints(ENDED_NUMBERS).await?,
+        bench.database.ints(at).await?,
+    );
+    let ended: HashMap<i64, i64> = numbers.into_iter().zip(at).collect();
+    let slack = i64::try_from(SLACK.as_micros())?;
+    for call in bench.vendor.calls() {
+        let number = i64::try_from(call.job)?;
+        if let Some(at) = ended.get(&number)
+            && call.at > at + slack
+        {
+            let after = (call.at - at) / 1000;
+            return Err(format!("I9: job {number} made a call {after} ms after its end").into());
+        }
+    }
+    Ok(())
+}
+
+const ENDED_NUMBERS: &str = "SELECT CAST(unique_key AS bigint) FROM andon_jobs \
+    JOIN andon_attempts ON job_id = id AND ending = 'complete' ORDER BY id";
+const ENDED_AT_POSTGRES: &str = "SELECT (extract(epoch FROM ended_at) * 1000000)::bigint FROM andon_jobs \
+    JOIN andon_attempts ON job_id = id AND ending = 'complete' ORDER BY id";
+const ENDED_AT_SQLITE: &str = "SELECT ended_at FROM andon_jobs \
+    JOIN andon_attempts ON job_id = id AND ending = 'complete' ORDER BY id";
 
 /// R30: no call starts later than one time-to-live after a pause has committed.
 async fn late_calls(bench: &Bench) -> Result<()> {
@@ -60,9 +94,9 @@ async fn late_calls(bench: &Bench) -> Result<()> {
     for pause in pauses {
         let next = resumes.iter().copied().find(|resume| *resume > pause);
         let until = next.unwrap_or(i64::MAX);
-        let late = |call: &&i64| **call > pause + allowed && **call < until;
+        let late = |call: &&Call| call.at > pause + allowed && call.at < until;
         if let Some(late) = calls.iter().find(late) {
-            let after = (late - pause) / 1000;
+            let after = (late.at - pause) / 1000;
             return Err(format!("R30: a call started {after} ms after a pause").into());
         }
     }

@@ -5,18 +5,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 
 use crate::Result;
 
 /// How long the vendor takes for an answer.
 const LATENCY: Duration = Duration::from_millis(20);
 
+/// A call that came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    /// In microseconds since 1970.
+    pub(crate) at: i64,
+    /// The number of the job that made it.
+    pub(crate) job: u64,
+}
+
 /// A vendor. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Vendor {
-    /// When each call came, in microseconds since 1970.
-    calls: Arc<Mutex<Vec<i64>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
     fails_next: Arc<AtomicBool>,
 }
 
@@ -50,8 +58,8 @@ impl Vendor {
             .len()
     }
 
-    /// When each call came.
-    pub(crate) fn calls(&self) -> Vec<i64> {
+    /// Each call, as they came.
+    pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -59,13 +67,16 @@ impl Vendor {
     }
 }
 
-async fn answer(State(vendor): State<Vendor>) -> (StatusCode, &'static str) {
-    let now = now();
+async fn answer(State(vendor): State<Vendor>, uri: Uri) -> (StatusCode, &'static str) {
+    let number = uri.path().trim_start_matches("/job/").parse();
+    let (Ok(job), Ok(at)) = (number, i64::try_from(now().as_micros())) else {
+        return (StatusCode::NOT_FOUND, "{}");
+    };
     vendor
         .calls
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .push(i64::try_from(now.as_micros()).unwrap_or(i64::MAX));
+        .push(Call { at, job });
     tokio::time::sleep(LATENCY).await;
     if vendor.fails_next.swap(false, Ordering::SeqCst) {
         (StatusCode::SERVICE_UNAVAILABLE, "{}")
