@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignEvent, CampaignId, Entry, Epoch, Event, Gate, JobCounts, JobId, JobStage,
-    Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
+    CallNumber, CampaignEvent, CampaignId, Corrupt, Entry, Epoch, Event, Gate, JobCounts, JobId,
+    JobStage, Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
 };
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
     Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
-    Store, TallyRow, Tx,
+    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
+    StepRow, Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -618,6 +618,11 @@ impl Tx for ServerTx {
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         reach(&self.link).await?;
         self.inner.call_counts_prune(before, limit).await
+    }
+
+    async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>> {
+        reach(&self.link).await?;
+        self.inner.misfit(kind).await
     }
 
     async fn note(&mut self, name: &str) -> Result<Option<String>> {

@@ -90,7 +90,7 @@ enum Command {
     Flow(flow::FlowArgs),
     /// Stop the line on trial, time how long until nothing starts, and practise reset and resume
     Drill(drill::DrillArgs),
-    /// Fold the journal and compare it with what is stored
+    /// Fold the journal, compare it with what is stored, and look whether the rows fit
     Audit(audit::AuditArgs),
     /// Bring the database's schema up to date
     Migrate(migrate::MigrateArgs),

@@ -1,12 +1,18 @@
-//! The audit of a live line: the fold of its journal, compared with what is stored (R32, I15).
+//! The audit of a live line: the fold of its journal, compared with what is stored (R32, I15), and the
+//! rows that must fit together: counts, leases, and rows that belong to others.
 
-use andon::{AnyCampaign, Epoch, Ledger, Version};
+use std::time::Duration;
+
+use andon::{AnyCampaign, Epoch, Ledger, Timestamp, Version};
 
 use super::Result;
-use crate::store::{CampaignFilter, JournalFilter, JournalOrder, Page, Tx};
+use crate::store::{CampaignFilter, JournalFilter, JournalOrder, Misfit, Page, Tx};
 
 /// How many entries or campaigns are read at a time.
 const BATCH: u32 = 1000;
+
+/// How long a dead session may wait to be swept before an audit reports it: many background passes.
+const SWEEP_LATE: Duration = Duration::from_mins(1);
 
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +25,17 @@ pub struct Audit {
     pub epoch: Epoch,
     /// The line's version.
     pub version: Version,
-    /// The first difference between journal and line, in words; none if they agree.
+    /// The first difference between journal and line, or the first row that does not fit the others, in
+    /// words; none if all agree.
     pub difference: Option<String>,
+    /// A worker session that died a minute ago or longer and was not swept (R24), in words. What is
+    /// stored is sound; no server has looked.
+    pub overdue: Option<String>,
 }
 
-/// R32: folds the journal from its start and compares it with the stored gate and campaigns. It reads
-/// one snapshot, and changes nothing.
+/// R32: folds the journal from its start and compares it with the stored gate and campaigns, and then
+/// looks whether counts, leases and what belongs together fit. It reads one snapshot, locks nothing,
+/// and changes nothing.
 pub async fn audit(tx: &mut dyn Tx) -> Result<Audit> {
     let gate = tx.gate().await?;
     let mut ledger = Ledger::default();
@@ -44,13 +55,28 @@ pub async fn audit(tx: &mut dyn Tx) -> Result<Audit> {
         }
     }
     let campaigns = all_campaigns(tx).await?;
+    let mut difference = ledger.first_difference(&gate, &campaigns);
+    for kind in [Misfit::Orphans, Misfit::Counts, Misfit::Leases] {
+        if difference.is_none() {
+            difference = misfit(tx, kind).await?;
+        }
+    }
+    let now = gate.now(tx.clock().await?);
+    let since = i64::try_from(SWEEP_LATE.as_micros()).unwrap_or(i64::MAX);
+    let since = Timestamp::from_micros(now.as_micros().saturating_sub(since));
     Ok(Audit {
         entries,
         campaigns: campaigns.len() as u64,
         epoch: gate.epoch(),
         version: gate.version(),
-        difference: ledger.first_difference(&gate, &campaigns),
+        difference,
+        overdue: misfit(tx, Misfit::Overdue { since }).await?,
     })
+}
+
+async fn misfit(tx: &mut dyn Tx, kind: Misfit) -> Result<Option<String>> {
+    let found = tx.misfit(kind).await?;
+    Ok(found.map(|row| format!("{}: {}", row.row, row.problem)))
 }
 
 async fn all_campaigns(tx: &mut dyn Tx) -> Result<Vec<AnyCampaign>> {

@@ -377,6 +377,22 @@ pub struct IdempotencyRow {
     pub at: Timestamp,
 }
 
+/// Rows that do not fit together: what an audit looks for, beside the fold of the journal (R32).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// Counts of a campaign's jobs that are not what a full count gives.
+    Counts,
+    /// A PROCESSING job without the session or the open attempt that its lease needs.
+    Leases,
+    /// A row whose owner is gone.
+    Orphans,
+    /// A session that has been dead since then or longer, with what it holds not swept (R24).
+    Overdue {
+        /// The latest death that counts as late.
+        since: Timestamp,
+    },
+}
+
 /// A transaction. Each primitive is one statement, or a few; none decides a rule.
 #[async_trait]
 pub trait Tx: Send {
@@ -635,6 +651,10 @@ pub trait Tx: Send {
 
     /// Deletes at most `limit` counts of calls from before `before`, the oldest first; answers how many.
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// The first row of this kind that does not fit, if there is one. Reads every row that may be, and
+    /// locks none.
+    async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>>;
 
     /// A note about the line as a whole, such as the recorded database identity (R35).
     async fn note(&mut self, name: &str) -> Result<Option<String>>;

@@ -7,6 +7,7 @@
 mod campaigns;
 mod gate;
 mod jobs;
+mod misfits;
 mod record;
 mod series;
 mod table;
@@ -19,8 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignId, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin, ServiceName,
-    Session, SessionId, Timestamp, Token, Verdict, Version,
+    CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin,
+    ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
 };
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
@@ -28,8 +29,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use super::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
     Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
-    Store, TallyRow, Tx,
+    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
+    StepRow, Store, TallyRow, Tx,
 };
 use tables::Tables;
 
@@ -512,6 +513,10 @@ impl Tx for MemoryTx {
 
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         self.write(|tables| Ok(tables.call_counts_prune(before, limit)))
+    }
+
+    async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>> {
+        self.tables.misfit(kind)
     }
 
     async fn note(&mut self, name: &str) -> Result<Option<String>> {

@@ -6,6 +6,7 @@
 mod campaigns;
 mod gate;
 mod jobs;
+mod misfits;
 mod record;
 mod rows;
 mod series;
@@ -15,8 +16,8 @@ use std::collections::BTreeMap;
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignId, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin, ServiceName,
-    Session, SessionId, Timestamp, Token, Verdict, Version,
+    CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin,
+    ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
 };
 use async_trait::async_trait;
 
@@ -24,8 +25,8 @@ use super::dialect::{self, Connection, Db};
 use crate::store::{
     AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock,
     Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
-    TallyRow, Tx,
+    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
+    StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -446,6 +447,11 @@ impl Tx for SqlTx<'_> {
 
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         let answer = series::prune_call_counts(self.enter(), before, limit).await;
+        self.leave(answer)
+    }
+
+    async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>> {
+        let answer = misfits::first(self.enter(), kind).await;
         self.leave(answer)
     }
 
