@@ -768,6 +768,10 @@ impl Store for Fragile {
         self.below.hint();
     }
 
+    async fn conditions(&self) -> store::Result<Vec<store::Condition>> {
+        self.below.conditions().await
+    }
+
     async fn identity(&self) -> store::Result<String> {
         self.below.identity().await
     }

@@ -221,6 +221,7 @@ fn help_of_every_command() {
         "flow",
         "drill",
         "audit",
+        "doctor",
         "migrate",
         "token",
         "config",

@@ -848,7 +848,7 @@ async fn migrations_are_idempotent(db: Database) {
     let refusal = db.store.check_schema().await.unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the database schema is missing or not current: run `andon migrate`"
+        "the database schema is of a newer andon, or was altered: run that version"
     );
     assert!(db.store.migrate().await.is_err());
     db.raw.execute("DROP TABLE andon_migrations").await;

@@ -16,7 +16,7 @@ use andon::{
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
-    Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
+    Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
     JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
     StepRow, Store, TallyRow, Tx,
 };
@@ -198,6 +198,10 @@ impl Store for ServerStore {
 
     fn hint(&self) {
         self.rows.hint();
+    }
+
+    async fn conditions(&self) -> Result<Vec<Condition>> {
+        self.rows.conditions().await
     }
 
     async fn identity(&self) -> Result<String> {

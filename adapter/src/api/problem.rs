@@ -114,7 +114,7 @@ pub fn problem(error: &line::Error) -> Problem {
             "corrupt",
             json!({"row": corrupt.row, "problem": corrupt.problem}),
         ),
-        line::Error::Store(store::Error::SchemaNotCurrent) => {
+        line::Error::Store(store::Error::SchemaNotCurrent | store::Error::SchemaUnknown) => {
             (503, "schema_not_current", json!({}))
         }
         line::Error::Store(store::Error::Conflict(_)) => (503, "busy", json!({})),

@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand. All but `serve`, `demo`, `migrate`, `audit`, `config`,
-//! `token` and `completions` are clients of the HTTP API.
+//! The command line: one file a subcommand. All but `serve`, `demo`, `migrate`, `audit`, `doctor`,
+//! `config`, `token` and `completions` are clients of the HTTP API.
 //!
 //! Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · 5 unreachable · 1 other; of `flow`
 //! and `drill` alone: 10 paused · 11 not ready.
@@ -9,6 +9,7 @@ mod campaigns;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 mod error;
 mod explain;
@@ -92,6 +93,8 @@ enum Command {
     Drill(drill::DrillArgs),
     /// Fold the journal, compare it with what is stored, and look whether the rows fit
     Audit(audit::AuditArgs),
+    /// Say in plain words what is wrong with a line, and what to do
+    Doctor(doctor::DoctorArgs),
     /// Bring the database's schema up to date
     Migrate(migrate::MigrateArgs),
     /// Make tokens
@@ -269,6 +272,7 @@ impl Command {
             Self::Flow(args) => args.is_json(),
             Self::Drill(args) => args.client.json.json,
             Self::Audit(args) => args.database.json.json,
+            Self::Doctor(args) => args.json.json,
             Self::Migrate(args) => args.database.json.json,
             Self::Token(args) => args.json.json,
             Self::Config(args) => args.database.json.json,
@@ -292,6 +296,7 @@ impl Command {
             Self::Flow(args) => flow::run(args).await,
             Self::Drill(args) => drill::run(args).await,
             Self::Audit(args) => audit::run(args).await,
+            Self::Doctor(args) => doctor::run(args).await,
             Self::Migrate(args) => migrate::run(args).await,
             Self::Token(args) => {
                 token::run(args);

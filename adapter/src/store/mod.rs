@@ -54,6 +54,9 @@ pub enum Error {
     /// The database is not set up: run the migrations.
     #[error("the database schema is missing or not current: run `andon migrate`")]
     SchemaNotCurrent,
+    /// The schema is not one that this program knows: no state is read from it.
+    #[error("the database schema is of a newer andon, or was altered: run that version")]
+    SchemaUnknown,
     /// Anything else that the database answered.
     #[error("the database answered with an error")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -92,6 +95,31 @@ pub enum SessionLock {
     End,
 }
 
+/// Something about a database that matters to a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What it is about, such as `fsync`.
+    pub about: &'static str,
+    /// How it is, in words.
+    pub says: String,
+    /// How much it matters.
+    pub weight: Weight,
+    /// What to do, if anything.
+    pub advice: Option<&'static str>,
+}
+
+/// How much a condition matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Weight {
+    /// As it should be.
+    Well,
+    /// Worth knowing.
+    Note,
+    /// Wrong: somebody has to do something.
+    Wrong,
+}
+
 /// A database with a line in it.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -113,6 +141,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives the hint, after a commit.
     fn hint(&self);
+
+    /// What a person should know of the database itself: its settings, its room, who uses it.
+    async fn conditions(&self) -> Result<Vec<Condition>>;
 
     /// Which database this is, to notice a restored, cloned or promoted one (R35).
     async fn identity(&self) -> Result<String>;

@@ -446,11 +446,11 @@ async fn case_q18_an_older_program_guesses_no_state(database: Database) {
     let older = open(server.database_url().unwrap()).await;
     assert!(matches!(
         older.check_schema().await,
-        Err(store::Error::SchemaNotCurrent)
+        Err(store::Error::SchemaUnknown)
     ));
     assert!(matches!(
         older.migrate().await,
-        Err(store::Error::SchemaNotCurrent)
+        Err(store::Error::SchemaUnknown)
     ));
     assert_eq!(server.get("//health/ready").await.status, 503);
     assert_stored(

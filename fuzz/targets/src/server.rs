@@ -175,6 +175,10 @@ impl Store for Replaceable {
         self.now().hint();
     }
 
+    async fn conditions(&self) -> store::Result<Vec<store::Condition>> {
+        self.now().conditions().await
+    }
+
     async fn identity(&self) -> store::Result<String> {
         self.now().identity().await
     }

@@ -28,9 +28,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
-    Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
-    StepRow, Store, TallyRow, Tx,
+    Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
+    JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow,
+    SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -136,6 +136,15 @@ impl Store for MemoryStore {
 
     fn hint(&self) {
         self.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
+    }
+
+    async fn conditions(&self) -> Result<Vec<Condition>> {
+        Ok(vec![Condition {
+            about: "memory",
+            says: "the line is kept in memory, and goes with its process".into(),
+            weight: Weight::Note,
+            advice: None,
+        }])
     }
 
     async fn identity(&self) -> Result<String> {

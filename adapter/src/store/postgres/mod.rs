@@ -1,5 +1,6 @@
 //! The line in PostgreSQL 14 or newer: for several servers.
 
+mod conditions;
 mod dialect;
 mod home;
 // One source text for both SQL stores (ADR 0005).
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sql::{self, migrator};
-use super::{Access, Clock, Error, Result, Store, Tx};
+use super::{Access, Clock, Condition, Error, Result, Store, Tx};
 use home::Home;
 use tx::SqlTx;
 
@@ -271,6 +272,10 @@ impl Store for PostgresStore {
 
     fn hint(&self) {
         self.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
+    }
+
+    async fn conditions(&self) -> Result<Vec<Condition>> {
+        conditions::of(&mut *self.pool.acquire().await?, self.pool.options()).await
     }
 
     async fn identity(&self) -> Result<String> {

@@ -213,7 +213,7 @@ async fn missing<C: Migrate + Send>(
     for one in &applied {
         let known = migrator.iter().find(|known| known.version == one.version);
         if known.is_none_or(|known| known.checksum != one.checksum) {
-            return Err(Error::SchemaNotCurrent);
+            return Err(Error::SchemaUnknown);
         }
     }
     Ok(migrator

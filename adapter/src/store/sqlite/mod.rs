@@ -1,5 +1,6 @@
 //! The line in an SQLite file: the embedded default (ADR 0004).
 
+mod conditions;
 mod dialect;
 // One source text for both SQL stores (ADR 0005).
 #[allow(
@@ -22,7 +23,7 @@ use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::watch;
 
 use super::sql::{self, migrator};
-use super::{Access, Clock, Error, Result, Store, Tx};
+use super::{Access, Clock, Condition, Error, Result, Store, Tx};
 use tx::SqlTx;
 
 static MIGRATIONS: LazyLock<Migrator> =
@@ -128,6 +129,10 @@ impl Store for SqliteStore {
 
     fn hint(&self) {
         self.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
+    }
+
+    async fn conditions(&self) -> Result<Vec<Condition>> {
+        conditions::of(&self.path, &self.readers).await
     }
 
     /// The file's inode and time of birth: a file that was restored or copied is another one, even

@@ -1,0 +1,172 @@
+//! What the doctor sees in the database: from whether it is there to whether its rows fit.
+
+use std::time::Instant;
+
+use andon::{AnyQueue, CauseChain, JobStatus};
+
+use super::Depth;
+use super::findings::Findings;
+use super::server::{ClockReading, LineSeen, line};
+use crate::cli::audit::wrong;
+use crate::cli::error::chain;
+use crate::line::queue::{Snapshot, snapshot};
+use crate::line::{Line, Settings, audit};
+use crate::ops::config::{Config, database_shown};
+use crate::store::{self, SharedStore};
+use crate::{clock, server};
+
+const DATABASE: &str = "database";
+
+/// Looks as far as it can see.
+pub(super) async fn look(findings: &mut Findings, config: &Config, depth: Depth) {
+    let Some(store) = reach(findings, config).await else {
+        return;
+    };
+    match store.conditions().await {
+        Ok(conditions) => {
+            for one in conditions {
+                let advice = one.advice.map(str::to_owned);
+                findings.add(DATABASE, one.about, one.weight, one.says, advice);
+            }
+        }
+        Err(error) => findings.note(
+            DATABASE,
+            "settings",
+            format!("they cannot be read: {}", chain(&error)),
+            "give andon's role the right to read pg_stat_activity and its own settings",
+        ),
+    }
+    let of_line = Line::new(store, Settings::default());
+    let asked = Instant::now();
+    match of_line.query(|tx| Box::pin(snapshot(tx))).await {
+        Ok(seen) => {
+            let reading = ClockReading {
+                here: clock::system(),
+                there: seen.now,
+                took: asked.elapsed(),
+            };
+            reading.judge(findings, "database");
+            line(findings, &of_snapshot(&seen));
+        }
+        Err(error) => {
+            findings.wrong(
+                "line",
+                "state",
+                format!(
+                    "it cannot be read, and so counts as paused (R30): {}",
+                    chain(&error)
+                ),
+                "look at what `andon audit` says, and repair that row or restore a backup",
+            );
+            return;
+        }
+    }
+    if depth == Depth::WithAudit {
+        audited(findings, &of_line).await;
+    }
+}
+
+/// The database, if it is there and its schema is current.
+async fn reach(findings: &mut Findings, config: &Config) -> Option<SharedStore> {
+    let url = config.database_itself();
+    let shown = database_shown(url);
+    let is_missing = |file: &str| !std::path::Path::new(file).exists();
+    if url.strip_prefix("sqlite://").is_some_and(is_missing) {
+        findings.is_unreachable = true;
+        let says = format!("{shown}: there is no such file");
+        findings.wrong(
+            DATABASE,
+            "reached",
+            says,
+            "name the right one with --database, or start a server with it: it makes the file",
+        );
+        return None;
+    }
+    let opened = match server::open_store(url).await {
+        Ok(store) => store
+            .check_schema()
+            .await
+            .map(|()| store)
+            .map_err(server::Error::from),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(store) => {
+            findings.well(DATABASE, "reached", &shown);
+            findings.well(DATABASE, "schema", "it is this version's");
+            return Some(store);
+        }
+        Err(server::Error::Store(store::Error::SchemaNotCurrent)) => findings.wrong(
+            DATABASE,
+            "schema",
+            format!("{shown}: it is missing, or an older version's"),
+            "run `andon migrate`; a server that starts does that by itself",
+        ),
+        Err(server::Error::Store(store::Error::SchemaUnknown)) => findings.wrong(
+            DATABASE,
+            "schema",
+            format!("{shown}: it is a newer version's, or was altered"),
+            format!(
+                "run the newer andon; this one is {}",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ),
+        Err(error) => {
+            findings.is_unreachable = true;
+            let says = format!("{shown}: {}", chain(&error));
+            let next = "see that it runs, and that this machine may reach it; workers start nothing meanwhile (R30)";
+            findings.wrong(DATABASE, "reached", says, next);
+        }
+    }
+    None
+}
+
+fn of_snapshot(seen: &Snapshot) -> LineSeen {
+    let gate = &seen.gate;
+    LineSeen {
+        paused: match gate.queue() {
+            AnyQueue::Active(_) => None,
+            AnyQueue::Paused(queue) => Some((
+                queue.cause().at.to_string(),
+                CauseChain::of_queue(gate).to_string(),
+            )),
+        },
+        blocking: gate
+            .breakers()
+            .filter(|breaker| breaker.state() != andon::CircuitState::Closed)
+            .map(|breaker| (breaker.service().to_string(), breaker.state().to_string()))
+            .collect(),
+        waiting: seen
+            .job_counts
+            .get(&JobStatus::Pending)
+            .copied()
+            .unwrap_or(0),
+        workers: seen.workers.len(),
+        oldest_due_seconds: seen.oldest_pending.map(|due| {
+            let micros = seen.now.as_micros().saturating_sub(due.as_micros());
+            micros / 1_000_000
+        }),
+    }
+}
+
+/// R32.
+async fn audited(findings: &mut Findings, line: &Line) {
+    match line.query(|tx| Box::pin(audit::audit(tx))).await {
+        Ok(found) => match wrong(&found) {
+            None => {
+                let says = format!(
+                    "{} entries of the journal fold to what is stored, and the rows fit",
+                    found.entries
+                );
+                findings.well("line", "audit", says);
+            }
+            Some((says, next)) => findings.wrong("line", "audit", says, next),
+        },
+        Err(error) => findings.wrong(
+            "line",
+            "audit",
+            format!("it could not be carried out: {}", chain(&error)),
+            "repair the row that is named, or restore a backup",
+        ),
+    }
+}
