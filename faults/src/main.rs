@@ -111,7 +111,7 @@ async fn main() -> ExitCode {
     }
     let mut outcomes = Vec::new();
     for fault in chosen {
-        let outcome = inject(fault, asked.times.unwrap_or(TIMES)).await;
+        let outcome = inject(fault, asked.times.unwrap_or(times(fault))).await;
         eprintln!("{}", line(&outcome));
         outcomes.push(outcome);
     }
@@ -130,10 +130,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// How often each fault is made unless it is said.
-const TIMES: u32 = 5;
+/// How often a fault is made unless it is said: what kills is quick, and where it hits is chance.
+fn times(fault: &Fault) -> u32 {
+    if fault.name.contains("kill-") { 20 } else { 5 }
+}
+
 /// How many jobs are added each second meanwhile.
-const RATE: u32 = 200;
+const RATE: u32 = 100;
 
 /// Makes a fault so many times on one line.
 async fn inject(fault: &'static Fault, times: u32) -> Outcome {
@@ -212,7 +215,8 @@ fn table(outcomes: &[Outcome]) -> String {
             calls,
             wrong,
         } = outcome;
-        let again = i64::try_from(*calls).unwrap_or(i64::MAX) - i64::try_from(*jobs).unwrap_or(0);
+        let again =
+            i64::try_from(*calls).unwrap_or(i64::MAX) - i64::try_from(jobs - lost).unwrap_or(0);
         let held = wrong.as_deref().unwrap_or("all held");
         let _infallible = writeln!(
             table,
