@@ -284,7 +284,7 @@ async fn fail_over(bench: &mut Bench) -> Result<()> {
 async fn fail_over_and_lose(bench: &mut Bench) -> Result<()> {
     let epoch = bench.database.int(EPOCH).await?;
     let cut_off = patroni(bench)?.cut_standby_off().await?;
-    let pause = serde_json::json!({"reason": "faults"});
+    let pause = serde_json::json!({"reason": "to be lost"});
     bench
         .client
         .post("queue-management/pause-queue", &pause)
@@ -293,6 +293,10 @@ async fn fail_over_and_lose(bench: &mut Bench) -> Result<()> {
     let calls = bench.vendor.count();
     patroni(bench)?.kill_primary(Some(cut_off)).await?;
     pauses_itself(bench, epoch).await?;
+    let kept = "SELECT count(*) FROM andon_journal WHERE reason = 'to be lost'";
+    if bench.database.int(kept).await? > 0 {
+        return Err("the pause was not lost: the fault was not made".into());
+    }
     let late = bench.vendor.count() - calls;
     if late > 0 {
         return Err(format!("R30: {late} calls started after a pause that was lost").into());
