@@ -370,5 +370,5 @@ impl Drop for Bench {
 
 const IS_ACTIVE: &str =
     "SELECT CAST(CASE WHEN state = 'ACTIVE' THEN 1 ELSE 0 END AS bigint) FROM andon_queue";
-const UNFINISHED: &str =
+pub(crate) const UNFINISHED: &str =
     "SELECT count(*) FROM andon_jobs WHERE stage NOT IN ('COMPLETED', 'FAILED', 'CANCELLED')";

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, Place};
+use crate::bench::{Bench, Place, UNFINISHED};
 use crate::faults::FAULTS;
 use crate::{Result, check};
 
@@ -62,6 +62,9 @@ async fn work(bench: &mut Bench, time: Duration) -> Result<()> {
         );
     }
     let rate = bench.added() / begun.elapsed().as_secs().max(1);
+    if let Ok(left) = bench.database.int(UNFINISHED).await {
+        println!("{left} jobs were not done yet when the time was over");
+    }
     bench.recover().await?;
     check::all(bench).await?;
     println!(
