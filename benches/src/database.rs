@@ -1,7 +1,9 @@
 //! A PostgreSQL database for one run, on the server that `DATABASE_URL` names.
 
+use andon::JobStage;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
+use crate::line::KIND;
 use crate::{Outcome, report};
 
 /// What all of it runs on. A sentence.
@@ -31,6 +33,38 @@ async fn on_server(server: &str, statement: String) -> Outcome {
         .execute(&mut connection)
         .await?;
     Ok(())
+}
+
+/// What jobs are added like.
+#[derive(Debug, Clone, Copy)]
+pub struct Like {
+    /// Their stage.
+    pub stage: JobStage,
+    /// When they are due: an expression of the database's.
+    pub due: &'static str,
+}
+
+impl Like {
+    /// PENDING, and due.
+    pub const DUE: Self = Self {
+        stage: JobStage::Pending,
+        due: "now()",
+    };
+    /// PENDING, and due when the run is long over.
+    pub const LATER: Self = Self {
+        stage: JobStage::Pending,
+        due: "now() + interval '1 day'",
+    };
+    /// Done.
+    pub const DONE: Self = Self {
+        stage: JobStage::Completed,
+        due: "now()",
+    };
+    /// Failed.
+    pub const FAILED: Self = Self {
+        stage: JobStage::Failed,
+        due: "now()",
+    };
 }
 
 /// A new database. [`Database::remove`] removes it.
@@ -74,21 +108,48 @@ impl Database {
         Ok(())
     }
 
-    /// Adds so many jobs of a kind to a campaign, all due: past the line, which would take a while.
+    /// Adds so many jobs to a campaign, all due: past the line, which would take a while.
     ///
     /// # Errors
     /// The schema is not this version's, or there is no such campaign.
-    pub async fn add_jobs(&self, campaign: &str, kind: &str, count: usize) -> Outcome {
+    pub async fn add_jobs(&self, campaign: &str, count: usize) -> Outcome {
+        self.add(campaign, count, &Like::DUE).await?;
+        self.tidy().await
+    }
+
+    /// Adds so many jobs like this one, with ids in order as the line's own are. That its campaign exists
+    /// is not looked up for each.
+    ///
+    /// # Errors
+    /// The schema is not this version's.
+    pub async fn add(&self, campaign: &str, count: usize, like: &Like) -> Outcome {
+        let (stage, due) = (like.stage.as_str(), like.due);
+        let finished = match like.stage {
+            JobStage::Completed | JobStage::Failed | JobStage::Cancelled => "now()",
+            JobStage::Pending | JobStage::Processing => "NULL",
+        };
         self.run(format!(
-            "INSERT INTO andon_jobs (id, campaign_id, stage, attempt, max_attempts, run_at, \
-                 priority, token, kind, payload, created_at, updated_at) \
-             SELECT gen_random_uuid(), '{campaign}', 'PENDING', 0, 3, now(), 1, 0, '{kind}', '{{}}', \
-                 now(), now() FROM generate_series(1, {count}); \
+            "BEGIN; SET LOCAL session_replication_role = replica; \
+             INSERT INTO andon_jobs (id, campaign_id, stage, attempt, max_attempts, run_at, \
+                 priority, token, kind, payload, created_at, updated_at, finished_at) \
+             SELECT (base || lpad(to_hex(n), 12, '0'))::uuid, '{campaign}', '{stage}', 0, 3, {due}, \
+                 1, 0, '{KIND}', '{{}}', now(), now(), {finished} \
+             FROM generate_series(1, {count}) AS n, \
+                 (SELECT lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') \
+                     || '70008000' AS base OFFSET 0) AS b; \
              INSERT INTO andon_count_deltas (campaign_id, stage, delta) \
-             VALUES ('{campaign}', 'PENDING', {count})"
+             VALUES ('{campaign}', '{stage}', {count}); COMMIT"
         ))
-        .await?;
-        self.run("VACUUM ANALYZE andon_jobs").await
+        .await
+    }
+
+    /// What the server's own upkeep comes to in the end.
+    ///
+    /// # Errors
+    /// The schema is not this version's.
+    pub async fn tidy(&self) -> Outcome {
+        self.run("VACUUM ANALYZE andon_jobs").await?;
+        self.run("CHECKPOINT").await
     }
 
     /// The whole number that a statement gives.
@@ -96,6 +157,15 @@ impl Database {
     /// # Errors
     /// The statement is refused.
     pub async fn count(&self, statement: &'static str) -> Outcome<i64> {
+        Ok(sqlx::query_scalar(statement).fetch_one(&self.raw).await?)
+    }
+
+    /// The text that a statement gives.
+    ///
+    /// # Errors
+    /// The statement is refused.
+    pub async fn text(&self, statement: String) -> Outcome<String> {
+        let statement = AssertSqlSafe(statement);
         Ok(sqlx::query_scalar(statement).fetch_one(&self.raw).await?)
     }
 

@@ -9,7 +9,7 @@ use andon_adapter::line::Line;
 use andon_adapter::line::queue::{self, ResumeOrder};
 use andon_bench::Outcome;
 use andon_bench::database::{Database, machine};
-use andon_bench::line::{KIND, campaign, claim, on_postgres, session};
+use andon_bench::line::{campaign, claim, on_postgres, session};
 use andon_bench::operator;
 use andon_bench::report::{Table, Writing, millis_at, publish};
 use andon_bench::served::until;
@@ -83,7 +83,7 @@ async fn measure(arguments: &Arguments, database: &Database) -> Outcome<Measured
     let line = on_postgres(&database.url, u32::try_from(arguments.claimers)? + 1).await?;
     let campaign = campaign(&line).await?.to_string();
     let jobs = JOBS_PER_ROUND * arguments.rounds * usize::try_from(arguments.limit)?;
-    database.add_jobs(&campaign, KIND, jobs).await?;
+    database.add_jobs(&campaign, jobs).await?;
     let claims = Arc::new(Claims::default());
     let mut claimers = JoinSet::new();
     for _ in 0..arguments.claimers {

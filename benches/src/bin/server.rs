@@ -360,7 +360,7 @@ async fn starts(arguments: &Arguments, config: &Path) -> Outcome<String> {
     let server = Server::start(&database.url, config)?;
     let campaign = Line::at(&server.url)?.campaign().await?;
     drop(server);
-    database.add_jobs(&campaign, KIND, arguments.jobs).await?;
+    database.add_jobs(&campaign, arguments.jobs).await?;
     let name = format!(
         "a line of {} jobs",
         thousands(u64::try_from(arguments.jobs)?)
