@@ -12,6 +12,7 @@ pub mod server;
 pub mod sim;
 pub mod store;
 mod ui;
+pub mod webhooks;
 pub mod wire;
 pub mod worker;
 

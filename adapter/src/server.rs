@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, App, Stop};
 use crate::line::{self, Line, Settings};
 use crate::ops::auth::Auth;
-use crate::ops::config::{Config, Token};
+use crate::ops::config::{self, Config, Token};
 use crate::store::postgres::{PostgresOptions, PostgresStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, SharedStore};
+use crate::webhooks::{Sender, Webhook};
 
 /// How often background passes look at the line.
 const PASS_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub strict_operators: bool,
     /// Who may do what.
     pub tokens: Vec<Token>,
+    /// Who is told of a stop.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl ServerConfig {
@@ -61,13 +64,18 @@ impl ServerConfig {
             gate_ttl: settings.gate_ttl,
             strict_operators: false,
             tokens: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }
 
-impl From<&Config> for ServerConfig {
-    fn from(config: &Config) -> Self {
-        Self {
+impl ServerConfig {
+    /// The server that a configuration describes, with its secrets read now.
+    ///
+    /// # Errors
+    /// [`config::Error`] for a secret that cannot be read.
+    pub fn of(config: &Config) -> Result<Self, config::Error> {
+        Ok(Self {
             database: config.database.clone(),
             database_direct: config.database_direct.clone(),
             listen: config.listen,
@@ -75,7 +83,8 @@ impl From<&Config> for ServerConfig {
             gate_ttl: config.gate_ttl,
             strict_operators: config.strict_operators,
             tokens: config.tokens.clone(),
-        }
+            webhooks: config.webhooks()?,
+        })
     }
 }
 
@@ -140,6 +149,7 @@ pub struct RunningServer {
     stop: CancellationToken,
     serving: JoinHandle<()>,
     background: JoinHandle<()>,
+    webhooks: JoinHandle<()>,
 }
 
 impl RunningServer {
@@ -160,6 +170,9 @@ impl RunningServer {
         if tokio::time::timeout(GRACE, &mut serving).await.is_err() {
             tracing::warn!("open requests were cut off at shutdown");
             serving.abort();
+        }
+        if self.webhooks.await.is_err() {
+            tracing::error!("the webhooks had ended on their own");
         }
         if self.background.await.is_err() {
             tracing::error!("the background passes had ended on their own");
@@ -222,12 +235,24 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         stop.clone(),
     ));
     let background = tokio::spawn(background(line.clone(), is_started, stop.clone()));
+    let webhooks = sender(line.clone(), config.webhooks, stop.clone());
     Ok(RunningServer {
         addr,
         line,
         stop,
         serving,
         background,
+        webhooks,
+    })
+}
+
+/// Tells webhooks, beside the passes: one that is slow keeps no sweep waiting.
+fn sender(line: Line, webhooks: Vec<Webhook>, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        match Sender::new(line, webhooks) {
+            Ok(sender) => sender.run(stop).await,
+            Err(error) => tracing::error!(cause = ?error, "no webhook can be told"),
+        }
     })
 }
 

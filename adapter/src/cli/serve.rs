@@ -44,7 +44,7 @@ pub(super) async fn run(args: ServeArgs) -> Result {
         services: args.services,
     })?;
     let stop = signals::stop()?;
-    let running = server::start(ServerConfig::from(&config)).await?;
+    let running = server::start(ServerConfig::of(&config)?).await?;
     output::say(format!("listening on {}", running.url()));
     stop.cancelled().await;
     running.shutdown().await;

@@ -15,6 +15,7 @@ mod log;
 pub mod queue;
 pub mod series;
 mod state;
+pub mod webhooks;
 pub mod work;
 
 use std::sync::{Arc, Mutex};

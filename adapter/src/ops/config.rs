@@ -18,6 +18,10 @@
 //! headers.X-Api-Key = { file = "crm.key" }
 //! query.api = { env = "CRM_KEY" }  # for services that take their key there
 //!
+//! [[webhooks]]                     # told of a stop, that it lasts, and of a resume
+//! url = "https://hooks.example.com/andon"
+//! secret = { env = "HOOK_SECRET" } # signs each message
+//!
 //! [[tokens]]                       # `andon token new` makes them
 //! name = "ada"
 //! role = "operator"
@@ -34,7 +38,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use andon::{ActorName, BreakerSettings, ServiceName, Services};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::webhooks::Webhook;
 
 mod raw;
 mod shown;
@@ -60,6 +66,9 @@ pub const SERVICES_DEFAULT: [&str; 5] = [
     "perplexity",
 ];
 
+/// A key that signs is no shorter.
+const SECRET_BYTES_MIN: usize = 24;
+
 /// The variables that start with `ANDON_` and are no configuration: those of clients, logs and tests.
 const NOT_CONFIGURATION: [&str; 5] = ["SERVER", "TOKEN", "CONFIG", "LOG", "LOG_FORMAT"];
 
@@ -80,6 +89,17 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// Who may do what; without any the server listens on loopback only.
     pub tokens: Vec<Token>,
+    /// Who is told of a stop.
+    pub webhooks: Vec<WebhookAt>,
+}
+
+/// Where a webhook is, and where its key comes from.
+#[derive(Debug, Clone)]
+pub struct WebhookAt {
+    /// The address, which may hold a key.
+    pub url: Source,
+    /// The key that signs.
+    pub secret: Source,
 }
 
 /// A declared service.
@@ -263,6 +283,25 @@ impl Config {
             .iter()
             .map(|(name, service)| (name.clone(), service.breaker))
             .collect()
+    }
+
+    /// The webhooks, with their addresses and keys read now.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key, what is wrong, and what would be right.
+    pub fn webhooks(&self) -> Result<Vec<Webhook>, Error> {
+        let read = |(place, webhook): (usize, &WebhookAt)| {
+            let key = |field: &str| format!("webhooks[{place}].{field}");
+            let url = webhook.url.value(&key("url"))?;
+            raw::check_webhook_url(&key("url"), url.expose_secret())?;
+            let secret = webhook.secret.value(&key("secret"))?;
+            if secret.expose_secret().len() < SECRET_BYTES_MIN {
+                let problem = format!("must have {SECRET_BYTES_MIN} characters or more");
+                return Err(Error::value(key("secret"), problem));
+            }
+            Ok(Webhook { url, secret })
+        };
+        self.webhooks.iter().enumerate().map(read).collect()
     }
 
     /// The database without a pooler in between: for what needs a session of its own.

@@ -13,11 +13,11 @@ use serde::de::{self, Deserializer, MapAccess, Visitor, value::MapAccessDeserial
 
 use super::{
     Config, DATABASE_DEFAULT, Error, Flags, LISTEN_DEFAULT, Layers, NOT_CONFIGURATION, Role,
-    SERVICES_DEFAULT, Service, Source, Span, StatusMeaning, Token, file_to_read,
+    SERVICES_DEFAULT, Service, Source, Span, StatusMeaning, Token, WebhookAt, file_to_read,
 };
 
 /// The top-level keys.
-pub(super) const KEYS: [&str; 7] = [
+pub(super) const KEYS: [&str; 8] = [
     "database",
     "database_direct",
     "gate_ttl",
@@ -25,6 +25,7 @@ pub(super) const KEYS: [&str; 7] = [
     "services",
     "strict_operators",
     "tokens",
+    "webhooks",
 ];
 
 /// The time-to-live of a line that is told nothing else.
@@ -60,6 +61,15 @@ pub(super) struct Raw {
     services: BTreeMap<String, RawService>,
     #[serde(default)]
     tokens: Vec<RawToken>,
+    #[serde(default)]
+    webhooks: Vec<RawWebhook>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWebhook {
+    url: RawSource,
+    secret: RawSource,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,6 +215,7 @@ pub(super) fn check(raw: Raw, folder: &Path, flags: &Flags) -> Result<Config, Er
             .unwrap_or_default(),
         services: check_services(raw.services, folder, &flags.services)?,
         tokens: check_tokens(raw.tokens)?,
+        webhooks: check_webhooks(raw.webhooks, folder)?,
     })
 }
 
@@ -414,6 +425,35 @@ fn check_source(key: &str, raw: RawSource, folder: &Path) -> Result<Source, Erro
         RawSource::From(_) => Err(Error::value(
             key,
             "must have either env = \"NAME\" or file = \"PATH\"",
+        )),
+    }
+}
+
+fn check_webhooks(raw: Vec<RawWebhook>, folder: &Path) -> Result<Vec<WebhookAt>, Error> {
+    let check = |(place, webhook): (usize, RawWebhook)| {
+        let key = |field: &str| format!("webhooks[{place}].{field}");
+        if let RawSource::Plain(_) = webhook.secret {
+            let problem = "signs messages: take it from { env = \"NAME\" } or { file = \"PATH\" }";
+            return Err(Error::value(key("secret"), problem));
+        }
+        if let RawSource::Plain(url) = &webhook.url {
+            check_webhook_url(&key("url"), url)?;
+        }
+        Ok(WebhookAt {
+            url: check_source(&key("url"), webhook.url, folder)?,
+            secret: check_source(&key("secret"), webhook.secret, folder)?,
+        })
+    };
+    raw.into_iter().enumerate().map(check).collect()
+}
+
+/// The address itself is not shown: it may hold a key.
+pub(super) fn check_webhook_url(key: &str, url: &str) -> Result<(), Error> {
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => Ok(()),
+        Ok(_) | Err(_) => Err(Error::value(
+            key,
+            "is not a URL such as https://hooks.example.com/andon",
         )),
     }
 }

@@ -26,6 +26,14 @@ pub(super) fn json(config: &Config) -> Value {
         "services": services,
         "tokens": tokens,
     });
+    if !config.webhooks.is_empty() {
+        let webhooks: Vec<Value> = config
+            .webhooks
+            .iter()
+            .map(|one| json!({"url": source_json(&one.url), "secret": source_json(&one.secret)}))
+            .collect();
+        fields["webhooks"] = webhooks.into();
+    }
     if let Some(direct) = &config.database_direct {
         fields["database_direct"] = database_shown(direct).into();
     }
@@ -101,6 +109,11 @@ pub(super) fn toml(config: &Config) -> String {
     if let Some(Value::Array(tokens)) = fields.get("tokens") {
         for token in tokens {
             table(&mut text, "[[tokens]]", token);
+        }
+    }
+    if let Some(Value::Array(webhooks)) = fields.get("webhooks") {
+        for webhook in webhooks {
+            table(&mut text, "[[webhooks]]", webhook);
         }
     }
     text

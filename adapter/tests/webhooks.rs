@@ -1,0 +1,217 @@
+//! Webhooks over real HTTP, on both databases, by a clock that stands still: what is told, in what order,
+//! signed how, and what becomes of it when the receiver fails.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own functions fail the test, as the test itself does"
+)]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use andon_adapter::line::queue::ResumeOrder;
+use andon_adapter::line::webhooks::{ATTEMPTS_MAX, told};
+use andon_adapter::line::{Line, Settings, queue};
+use andon_adapter::store::Access;
+use andon_adapter::webhooks::{Sender, Webhook, signature};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::Value;
+use store_sql::operator;
+use support::Database;
+
+mod store_sql;
+mod support;
+
+on_both!(
+    a_pause_and_a_resume_are_told_once_in_order_and_signed,
+    a_failure_is_tried_again_under_the_same_id_and_given_up_at_last,
+    one_of_two_servers_tells_a_message_and_the_other_after_a_crash,
+    a_lasting_pause_is_told_again_until_it_is_resumed,
+);
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// What arrived: the id, and the body.
+#[derive(Clone, Default)]
+struct Receiver {
+    arrived: Arc<Mutex<Vec<(String, Value)>>>,
+    /// What is answered next; 204 once there is nothing more.
+    answers: Arc<Mutex<VecDeque<u16>>>,
+}
+
+impl Receiver {
+    async fn start() -> (Self, Webhook) {
+        let receiver = Self::default();
+        let router = Router::new()
+            .route("/hook", post(receive))
+            .with_state(receiver.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let webhook = Webhook {
+            url: url.into(),
+            secret: SECRET.into(),
+        };
+        (receiver, webhook)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.arrived
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    fn types(&self) -> Vec<String> {
+        let arrived = self.arrived.lock().unwrap();
+        arrived
+            .iter()
+            .map(|(_, body)| body["type"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: String) -> StatusCode {
+    let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let id = header("webhook-id");
+    let timestamp = header("webhook-timestamp").parse().unwrap();
+    let signed = signature(&SECRET.into(), &id, timestamp, &body);
+    assert_eq!(header("webhook-signature"), signed);
+    let body = serde_json::from_str(&body).unwrap();
+    receiver.arrived.lock().unwrap().push((id, body));
+    let answer = receiver.answers.lock().unwrap().pop_front().unwrap_or(204);
+    StatusCode::from_u16(answer).unwrap()
+}
+
+/// A line whose webhook hears from now on.
+async fn line(database: &Database) -> (Line, Sender, Receiver, Webhook) {
+    let line = Line::new(database.store.clone(), Settings::default());
+    line.start_up().await.unwrap();
+    let (receiver, webhook) = Receiver::start().await;
+    let sender = Sender::new(line.clone(), vec![webhook.clone()]).unwrap();
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    (line, sender, receiver, webhook)
+}
+
+async fn pause(line: &Line) {
+    line.transact(|tx| Box::pin(async move { queue::pause(tx, &operator()).await }))
+        .await
+        .unwrap();
+}
+
+async fn resume(line: &Line) {
+    let resumed = line.transact(|tx| {
+        Box::pin(async move {
+            let order = ResumeOrder::default();
+            queue::resume(tx, &operator(), &order).await
+        })
+    });
+    resumed.await.unwrap().unwrap();
+}
+
+async fn a_pause_and_a_resume_are_told_once_in_order_and_signed(database: Database) {
+    let (line, sender, receiver, webhook) = line(&database).await;
+    pause(&line).await;
+    resume(&line).await;
+    assert!(sender.tell_next(&webhook).await.unwrap());
+    assert!(sender.tell_next(&webhook).await.unwrap());
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    assert_eq!(receiver.types(), ["queue_paused", "queue_resumed"]);
+    let arrived = receiver.arrived.lock().unwrap().clone();
+    assert_eq!(arrived[0].1["data"]["actor"], "operator ada");
+    assert_ne!(arrived[0].0, arrived[1].0);
+}
+
+async fn a_failure_is_tried_again_under_the_same_id_and_given_up_at_last(database: Database) {
+    let (line, sender, receiver, webhook) = line(&database).await;
+    pause(&line).await;
+    resume(&line).await;
+    receiver.answers.lock().unwrap().extend([500, 302]);
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    // Not before its wait is over.
+    database.clock.advance(Duration::from_secs(4));
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    assert_eq!(receiver.ids().len(), 1);
+    for wait in [3, 13] {
+        database.clock.advance(Duration::from_secs(wait));
+        sender.tell_next(&webhook).await.unwrap();
+    }
+    let ids = receiver.ids();
+    assert_eq!(ids.len(), 3, "tried three times: {ids:?}");
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+
+    receiver
+        .answers
+        .lock()
+        .unwrap()
+        .extend([503; ATTEMPTS_MAX as usize]);
+    for _ in 0..ATTEMPTS_MAX {
+        database.clock.advance(Duration::from_hours(1));
+        assert!(!sender.tell_next(&webhook).await.unwrap());
+    }
+    assert!(!sender.tell_next(&webhook).await.unwrap(), "given up");
+    assert_eq!(receiver.ids().len(), 3 + ATTEMPTS_MAX as usize);
+    let mut tx = database.store.begin(Access::Read).await.unwrap();
+    let told = told(&mut *tx, &webhook.name()).await.unwrap().unwrap();
+    assert_eq!((told.given_up, told.attempts), (1, 0));
+    assert!(told.error.unwrap().contains("503"));
+}
+
+async fn one_of_two_servers_tells_a_message_and_the_other_after_a_crash(database: Database) {
+    let (line, one, receiver, webhook) = line(&database).await;
+    let other = Sender::new(line.clone(), vec![webhook.clone()]).unwrap();
+    pause(&line).await;
+    let (first, second) = tokio::join!(one.tell_next(&webhook), other.tell_next(&webhook));
+    assert!(first.unwrap() != second.unwrap(), "one of them");
+    assert_eq!(receiver.ids().len(), 1);
+
+    // A server that dies with the message in its hands: another sends it once the lease is over.
+    resume(&line).await;
+    let name = webhook.name();
+    line.transact(move |tx| {
+        let name = name.clone();
+        Box::pin(async move { andon_adapter::line::webhooks::take(tx, &name, "dead").await })
+    })
+    .await
+    .unwrap()
+    .unwrap();
+    assert!(!other.tell_next(&webhook).await.unwrap());
+    database.clock.advance(Duration::from_secs(31));
+    assert!(other.tell_next(&webhook).await.unwrap());
+    assert_eq!(receiver.types(), ["queue_paused", "queue_resumed"]);
+}
+
+async fn a_lasting_pause_is_told_again_until_it_is_resumed(database: Database) {
+    let (line, sender, receiver, webhook) = line(&database).await;
+    pause(&line).await;
+    assert!(sender.tell_next(&webhook).await.unwrap());
+    for (minutes, is_told) in [(14, false), (1, true), (44, false), (1, true), (180, true)] {
+        database.clock.advance(Duration::from_mins(minutes));
+        assert_eq!(
+            sender.tell_next(&webhook).await.unwrap(),
+            is_told,
+            "{minutes}"
+        );
+        assert!(!sender.tell_next(&webhook).await.unwrap(), "once");
+    }
+    // Nobody could tell for three days: one reminder, not three.
+    database.clock.advance(Duration::from_hours(72));
+    assert!(sender.tell_next(&webhook).await.unwrap());
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    resume(&line).await;
+    assert!(sender.tell_next(&webhook).await.unwrap());
+    database.clock.advance(Duration::from_hours(72));
+    assert!(!sender.tell_next(&webhook).await.unwrap());
+    let expected = [
+        &["queue_paused"][..],
+        &["queue_still_paused"; 4],
+        &["queue_resumed"],
+    ]
+    .concat();
+    assert_eq!(receiver.types(), expected);
+}
