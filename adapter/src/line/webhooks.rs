@@ -156,7 +156,7 @@ pub async fn settle(
     let Some(mut told) = told(tx, webhook).await? else {
         return Ok(None);
     };
-    if !told.holder.as_ref().is_some_and(|(by, _)| by == holder) {
+    if told.holder.as_ref().is_none_or(|(by, _)| by != holder) {
         return Ok(None);
     }
     told.holder = None;
