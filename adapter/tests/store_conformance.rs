@@ -104,6 +104,7 @@ on_every_store! {
     i11_an_id_is_given_once in jobs,
     d2_jobs_are_listed_by_stage_and_class in jobs,
     r24_a_session_holds_what_is_processing_or_cancelled_under_way in jobs,
+    of_what_a_session_holds_only_what_plainly_goes_on_is_not_suspect in jobs,
     the_oldest_pending_job_of_running_campaigns_is_found in jobs,
     times_far_out_stay_far_out in jobs,
     json_is_kept_or_refused_and_never_altered in jobs,
@@ -147,6 +148,7 @@ on_every_store! {
 
     i16_a_gate_change_waits_for_claims_and_claims_wait_for_it in locks,
     i16_claims_share_the_gate in locks,
+    r27_endings_share_a_campaign_and_what_changes_it_waits_for_them in locks,
     who_locks_a_row_second_sees_what_the_first_wrote in locks,
     r21_what_ends_a_session_waits_for_its_claims_and_they_for_it in locks,
     r21_claims_and_a_heartbeat_of_one_session_do_not_wait in locks,

@@ -15,8 +15,8 @@ use std::time::Duration;
 use andon::{By, Entry, Fingerprint, Gate, JobCounts, JobStage, Priority};
 use andon_adapter::store::postgres::{Notifications, PostgresOptions, PostgresStore};
 use andon_adapter::store::{
-    Access, ClaimProposal, Error, GateLock, IdempotencyRow, Insertion, JournalFilter, JournalOrder,
-    SharedStore, Store as _,
+    Access, CampaignLock, ClaimProposal, Error, GateLock, IdempotencyRow, Insertion, JournalFilter,
+    JournalOrder, SharedStore, Store as _,
 };
 use serde_json::json;
 
@@ -408,7 +408,14 @@ async fn campaigns_and_jobs_are_locked_in_order(db: Database) {
         .map(|locker| {
             let store = db.store.clone();
             tokio::spawn(async move {
-                let mut campaigns: Vec<_> = (1..=20).map(campaign_id).collect();
+                let mut campaigns: Vec<_> = (1..=20)
+                    .map(|n| {
+                        (
+                            campaign_id(n),
+                            [CampaignLock::Shared, CampaignLock::Exclusive][n as usize % 2],
+                        )
+                    })
+                    .collect();
                 let mut jobs: Vec<_> = (1..=20).map(job_id).collect();
                 for _ in 0..20 {
                     campaigns.rotate_left(locker);

@@ -19,8 +19,8 @@ use andon::{
     Timestamp, Verdict,
 };
 use andon_adapter::store::{
-    Access, CampaignClass, CampaignFilter, ClaimProposal, GateLock, IdempotencyRow, Insertion,
-    JobFilter, JournalFilter, JournalOrder, Page, SessionLock, StepRow,
+    Access, CampaignClass, CampaignFilter, CampaignLock, ClaimProposal, GateLock, IdempotencyRow,
+    Insertion, JobFilter, JournalFilter, JournalOrder, Page, SessionLock, StepRow,
 };
 use serde_json::{Value, json};
 
@@ -131,7 +131,10 @@ async fn campaigns_are_kept_as_they_are(db: Database) {
 
     let ids = [campaign_id(2), campaign_id(9), campaign_id(1)];
     let mut tx = db.store.begin(Access::Write).await.unwrap();
-    let locked = tx.campaigns_lock(&ids).await.unwrap();
+    let locked = tx
+        .campaigns_lock(&ids.map(|id| (id, CampaignLock::Exclusive)))
+        .await
+        .unwrap();
     assert_eq!(locked, [plain.clone(), full.clone()]);
     assert_eq!(tx.campaigns(&ids).await.unwrap(), locked);
     assert_eq!(tx.campaigns_marked(epoch(4)).await.unwrap(), 1);

@@ -15,10 +15,7 @@ use andon::{
 };
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
-    Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
-    StepRow, Store, TallyRow, Tx,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -260,7 +257,10 @@ impl Tx for ServerTx {
         self.inner.gate_write(before, after).await
     }
 
-    async fn campaigns_lock(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>> {
+    async fn campaigns_lock(
+        &mut self,
+        ids: &[(CampaignId, CampaignLock)],
+    ) -> Result<Vec<CampaignRow>> {
         reach(&self.link).await?;
         self.commit.has_locked_a_campaign = true;
         self.inner.campaigns_lock(ids).await
@@ -389,6 +389,14 @@ impl Tx for ServerTx {
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>> {
         reach(&self.link).await?;
         self.inner.job_counts(ids).await
+    }
+
+    async fn job_counts_around(
+        &mut self,
+        jobs: &[JobId],
+    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
+        reach(&self.link).await?;
+        self.inner.job_counts_around(jobs).await
     }
 
     async fn job_totals(
@@ -536,6 +544,11 @@ impl Tx for ServerTx {
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>> {
         reach(&self.link).await?;
         self.inner.jobs_held(session).await
+    }
+
+    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
+        reach(&self.link).await?;
+        self.inner.jobs_held_suspect(session).await
     }
 
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>> {

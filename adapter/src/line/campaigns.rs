@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::jobs::{self, NewJob, has_nul, text_problem};
 use super::queue::{campaigns_with_status, paused_campaigns};
 use super::{Changes, Error, InvalidField, Result, changes};
-use crate::store::{AttemptRow, CampaignRow, GateLock, Insertion, Page, Tx};
+use crate::store::{AttemptRow, CampaignLock, CampaignRow, GateLock, Insertion, Page, Tx};
 
 /// A campaign as it is created.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,7 +159,7 @@ pub async fn create(
 /// Locks a campaign and counts its jobs under the lock.
 async fn lock(tx: &mut dyn Tx, id: CampaignId) -> Result<(CampaignRow, JobCounts)> {
     let row = tx
-        .campaigns_lock(&[id])
+        .campaigns_lock(&[(id, CampaignLock::Exclusive)])
         .await?
         .pop()
         .ok_or_else(|| Error::unknown_campaign(id))?;

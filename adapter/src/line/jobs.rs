@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::{Changes, Error, InvalidField, Result};
 use crate::store::{
-    self, AttemptRow, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page, SessionLock,
-    SessionRow, StepRow, Tx,
+    AttemptRow, CampaignLock, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page,
+    SessionLock, SessionRow, StepRow, Tx,
 };
 
 /// How many jobs one request may add.
@@ -165,7 +165,10 @@ pub async fn enqueue(
     jobs: &[NewJob],
 ) -> Result<Vec<Insertion>> {
     validate(jobs, "jobs")?;
-    let locked = tx.campaigns_lock(&[campaign]).await?;
+    // Shared: many add to one campaign at once, and beside endings; what settles or cancels it is alone.
+    let locked = tx
+        .campaigns_lock(&[(campaign, CampaignLock::Shared)])
+        .await?;
     let row = locked
         .first()
         .ok_or_else(|| Error::unknown_campaign(campaign))?;
@@ -213,7 +216,9 @@ async fn lock(tx: &mut dyn Tx, id: JobId) -> Result<Locked> {
         .ok_or_else(unknown)?
         .facts
         .campaign();
-    let mut campaigns = tx.campaigns_lock(&[campaign_id]).await?;
+    let mut campaigns = tx
+        .campaigns_lock(&[(campaign_id, CampaignLock::Exclusive)])
+        .await?;
     let campaign = campaigns
         .pop()
         .ok_or_else(|| Error::unknown_campaign(campaign_id))?;
@@ -334,9 +339,9 @@ pub async fn retry(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Ret
     if locked.job.facts.holder() != seen {
         // It has changed hands in between. To lock another session only now would turn the order of
         // the locks around: decide afresh.
-        return Err(Error::Store(store::Error::Conflict(
-            "the job's holder has changed since it was looked at".into(),
-        )));
+        return Err(Error::collision(
+            "the job's holder has changed since it was looked at",
+        ));
     }
     let mut changes = Changes::begin(tx, None).await?;
     let outcome = retry_locked(tx, &mut changes, by, &mut locked, holder).await?;
@@ -373,7 +378,9 @@ async fn retry_locked(
 
 /// R26: sends all FAILED jobs of a campaign back, at most [`BATCH_MAX`] at a time; answers how many.
 pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Result<u64> {
-    let mut locked = tx.campaigns_lock(&[campaign]).await?;
+    let mut locked = tx
+        .campaigns_lock(&[(campaign, CampaignLock::Exclusive)])
+        .await?;
     let mut row = locked
         .pop()
         .ok_or_else(|| Error::unknown_campaign(campaign))?;
@@ -427,7 +434,7 @@ pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
         return Ok(0);
     };
     let held = tx.jobs_held(session).await?;
-    let mut set = WorkSet::lock(tx, &held).await?;
+    let mut set = WorkSet::lock(tx, &held, CampaignLock::Shared).await?;
     let mut changes = Changes::begin(tx, None).await?;
     let Some(dead) = row.facts.dead(changes.now) else {
         return Ok(0);
@@ -474,31 +481,41 @@ pub(crate) struct WorkSet {
     pub(crate) jobs: BTreeMap<JobId, JobRow>,
     campaigns: BTreeMap<CampaignId, CampaignRow>,
     counts: BTreeMap<CampaignId, JobCounts>,
+    locks: BTreeMap<CampaignId, CampaignLock>,
     before: BTreeMap<CampaignId, andon::AnyCampaign>,
 }
 
 impl WorkSet {
-    /// Locks the jobs' campaigns in order, then the jobs in order, then counts under the locks, so
-    /// that however many last jobs end at once, one of them sees that it is the last (R27).
-    pub(crate) async fn lock(tx: &mut dyn Tx, ids: &[JobId]) -> Result<Self> {
+    /// Locks the jobs' campaigns, then the jobs in order, then counts under the locks.
+    ///
+    /// R27: however many last jobs end at once, one of them sees that it is the last. A campaign that has
+    /// PENDING jobs has its last ending still before it, so that its endings need not wait for each other:
+    /// they share it. Whoever sees none takes it alone, and so counts after all that shared it. The last
+    /// of all endings to count sees no PENDING job, since whoever ends such a job counts after it; so it
+    /// is alone, and every other has committed by then. `least` says how those with PENDING jobs are taken.
+    pub(crate) async fn lock(tx: &mut dyn Tx, ids: &[JobId], least: CampaignLock) -> Result<Self> {
         if ids.is_empty() {
             return Ok(Self {
                 jobs: BTreeMap::new(),
                 campaigns: BTreeMap::new(),
                 counts: BTreeMap::new(),
+                locks: BTreeMap::new(),
                 before: BTreeMap::new(),
             });
         }
-        let mut campaign_ids: Vec<CampaignId> = tx
-            .jobs(ids)
+        let locks: BTreeMap<CampaignId, CampaignLock> = tx
+            .job_counts_around(ids)
             .await?
-            .iter()
-            .map(|job| job.facts.campaign())
+            .into_iter()
+            .map(|(id, counts)| match counts.pending {
+                0 => (id, CampaignLock::Exclusive),
+                _ => (id, least),
+            })
             .collect();
-        campaign_ids.sort_unstable();
-        campaign_ids.dedup();
+        let in_order: Vec<_> = locks.iter().map(|(id, lock)| (*id, *lock)).collect();
+        let campaign_ids: Vec<CampaignId> = locks.keys().copied().collect();
         let campaigns: BTreeMap<_, _> = tx
-            .campaigns_lock(&campaign_ids)
+            .campaigns_lock(&in_order)
             .await?
             .into_iter()
             .map(|row| (row.facts.id(), row))
@@ -510,6 +527,15 @@ impl WorkSet {
             .map(|row| (row.facts.id(), row))
             .collect();
         let counts = tx.job_counts(&campaign_ids).await?;
+        let has_run_out = |id: &CampaignId| counts.get(id).is_none_or(|counts| counts.pending == 0);
+        let is_shared = |id: &CampaignId| locks.get(id) == Some(&CampaignLock::Shared);
+        if campaign_ids
+            .iter()
+            .any(|id| is_shared(id) && has_run_out(id))
+        {
+            // Its last PENDING job was claimed in between: the next look takes it alone.
+            return Err(Error::collision("a campaign has no PENDING job any more"));
+        }
         let before = campaigns
             .iter()
             .map(|(id, row)| (*id, row.facts.clone()))
@@ -518,6 +544,7 @@ impl WorkSet {
             jobs,
             campaigns,
             counts,
+            locks,
             before,
         })
     }
@@ -536,9 +563,13 @@ impl WorkSet {
     /// Writes the jobs, and the campaigns that changed.
     pub(crate) async fn write(&self, tx: &mut dyn Tx) -> Result<()> {
         for (id, row) in &self.campaigns {
-            if self.before.get(id) != Some(&row.facts) {
-                tx.campaign_write(row).await?;
+            if self.before.get(id) == Some(&row.facts) {
+                continue;
             }
+            if self.locks.get(id) != Some(&CampaignLock::Exclusive) {
+                return Err(Error::collision("a campaign changes that others share"));
+            }
+            tx.campaign_write(row).await?;
         }
         let jobs: Vec<JobRow> = self.jobs.values().cloned().collect();
         if !jobs.is_empty() {

@@ -78,6 +78,11 @@ impl From<Corrupt> for Error {
 }
 
 impl Error {
+    /// Another transaction came in between: [`Line::transact`] decides afresh.
+    pub(crate) fn collision(why: &'static str) -> Self {
+        Self::Store(store::Error::Conflict(why.into()))
+    }
+
     /// An unknown campaign.
     pub fn unknown_campaign(id: CampaignId) -> Self {
         Self::NotFound {

@@ -10,7 +10,8 @@ use andon::{
 
 use super::{Changes, Result};
 use crate::store::{
-    CampaignClass, CampaignFilter, CampaignRow, GateLock, Page, SessionRow, TallyRow, Tx,
+    CampaignClass, CampaignFilter, CampaignLock, CampaignRow, GateLock, Page, SessionRow, TallyRow,
+    Tx,
 };
 
 /// The line at one instant (D4).
@@ -172,7 +173,11 @@ pub async fn resume(
     let mut keep_ids = order.keep.clone();
     keep_ids.sort_unstable();
     keep_ids.dedup();
-    let mut kept = tx.campaigns_lock(&keep_ids).await?;
+    let locks: Vec<_> = keep_ids
+        .iter()
+        .map(|id| (*id, CampaignLock::Exclusive))
+        .collect();
+    let mut kept = tx.campaigns_lock(&locks).await?;
     let unknown: Vec<CampaignId> = keep_ids
         .into_iter()
         .filter(|id| !kept.iter().any(|row| row.facts.id() == *id))

@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::jobs::{self, NewJob, WorkSet};
 use super::{Changes, Error, InvalidField, Result, Turn};
 use crate::store::{
-    self, AttemptRow, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionLock,
+    AttemptRow, CampaignLock, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionLock,
     SessionRow, StepRow, Tx,
 };
 
@@ -310,10 +310,9 @@ pub async fn gate_view(
     session: Option<SessionId>,
 ) -> Result<GateView> {
     let stopped = match session {
-        Some(session) => held(tx, &gate, session)
+        Some(session) => stopped(tx, &gate, session)
             .await?
             .into_iter()
-            .filter(|(_, status)| matches!(status, JobStatus::Paused | JobStatus::Cancelled))
             .map(|(id, _)| id)
             .collect(),
         None => Vec::new(),
@@ -321,9 +320,16 @@ pub async fn gate_view(
     Ok(GateView { gate, stopped })
 }
 
-/// The jobs that a session holds, with their statuses.
-async fn held(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Vec<(JobId, JobStatus)>> {
-    let ids = tx.jobs_held(session).await?;
+/// The jobs that a session holds and that are PAUSED or CANCELLED. While the gate is open few can be.
+async fn stopped(
+    tx: &mut dyn Tx,
+    gate: &Gate,
+    session: SessionId,
+) -> Result<Vec<(JobId, JobStatus)>> {
+    let ids = match gate.admission() {
+        Ok(_) => tx.jobs_held_suspect(session).await?,
+        Err(_) => tx.jobs_held(session).await?,
+    };
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -343,6 +349,7 @@ async fn held(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Vec<(J
             let campaign = campaigns.get(&row.facts.campaign())?;
             Some((row.facts.id(), row.facts.status(gate, &campaign.facts)))
         })
+        .filter(|(_, status)| matches!(status, JobStatus::Paused | JobStatus::Cancelled))
         .collect())
 }
 
@@ -369,15 +376,16 @@ pub async fn heartbeat(tx: &mut dyn Tx, session: SessionId) -> Result<Beat> {
     let now = gate.now(tx.clock().await?);
     let facts = row.facts.heartbeat(now)?;
     tx.session_write(&facts).await?;
-    let held = held(tx, &gate, session).await?;
+    let stopped = stopped(tx, &gate, session).await?;
     let with = |wanted: JobStatus| -> Vec<JobId> {
-        held.iter()
+        stopped
+            .iter()
             .filter(|(_, status)| *status == wanted)
             .map(|(id, _)| *id)
             .collect()
     };
     let (cancelled, paused) = (with(JobStatus::Cancelled), with(JobStatus::Paused));
-    let stopped = cancelled.iter().chain(&paused).copied().collect();
+    let stopped = stopped.into_iter().map(|(id, _)| id).collect();
     Ok(Beat {
         session: facts,
         cancelled,
@@ -510,9 +518,9 @@ pub async fn call_report(
     if !is_gate_held && has_changed_the_gate {
         // A failure came in between, and this success would write the gate (R13) without holding it.
         // Taking it only now would turn the order of the locks around: decide afresh.
-        return Err(Error::Store(store::Error::Conflict(
-            "the gate has changed since it was looked at".into(),
-        )));
+        return Err(Error::collision(
+            "the gate has changed since it was looked at",
+        ));
     }
     let answer = decision.outcome;
     if answer.is_fresh == Freshness::Fresh {
@@ -797,7 +805,7 @@ pub async fn end(
     let mut ids: Vec<JobId> = reports.iter().map(|report| report.job).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut set = WorkSet::lock(tx, &ids).await?;
+    let mut set = WorkSet::lock(tx, &ids, least_lock(reports)).await?;
     let mut changes = Changes::begin(tx, None).await?;
     let mut keys: Vec<(JobId, Token)> = reports
         .iter()
@@ -823,6 +831,18 @@ pub async fn end(
     sessions.sort_unstable();
     sessions.dedup();
     Ok((answers, sessions, changes.write(tx).await?))
+}
+
+/// R29: two batches that spawn jobs with the same unique keys in another order would wait for each other.
+fn least_lock(reports: &[EndingReport]) -> CampaignLock {
+    let spawns_keys = |report: &&EndingReport| match &report.how {
+        How::Complete { spawn, .. } => spawn.iter().any(|job| job.unique_key.is_some()),
+        _ => false,
+    };
+    match reports.iter().filter(spawns_keys).count() {
+        0 | 1 => CampaignLock::Shared,
+        _ => CampaignLock::Exclusive,
+    }
 }
 
 async fn end_one(

@@ -83,6 +83,16 @@ pub enum GateLock {
     Exclusive,
 }
 
+/// How a transaction holds a campaign until it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CampaignLock {
+    /// Jobs are added or end, and others remain: many at once, none beside a change of the campaign. It
+    /// allows no writing of the campaign's row.
+    Shared,
+    /// Changes of the campaign, and endings that may be its last (R27): alone.
+    Exclusive,
+}
+
 /// How a transaction holds a worker session until it ends. A heartbeat keeps no claim waiting, and no
 /// claim a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -482,8 +492,12 @@ pub trait Tx: Send {
     /// Adds a campaign.
     async fn campaign_insert(&mut self, campaign: &CampaignRow) -> Result<()>;
 
-    /// Locks campaigns for writing, in order of their ids, and reads them; unknown ids are left out.
-    async fn campaigns_lock(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>>;
+    /// Locks campaigns, always in the same order, and then reads them, in order of their ids; unknown ids
+    /// are left out. A transaction locks campaigns once.
+    async fn campaigns_lock(
+        &mut self,
+        ids: &[(CampaignId, CampaignLock)],
+    ) -> Result<Vec<CampaignRow>>;
 
     /// Reads campaigns; unknown ids are left out.
     async fn campaigns(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>>;
@@ -516,6 +530,12 @@ pub trait Tx: Send {
 
     /// Exact counts of campaigns' jobs by stage, this transaction's own changes included.
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>>;
+
+    /// The same for the campaigns that these jobs belong to; unknown jobs are left out.
+    async fn job_counts_around(
+        &mut self,
+        jobs: &[JobId],
+    ) -> Result<BTreeMap<CampaignId, JobCounts>>;
 
     /// Exact counts of all jobs by stage and by their campaigns' class. Never scans jobs.
     async fn job_totals(
@@ -621,6 +641,10 @@ pub trait Tx: Send {
 
     /// The jobs whose lease a session holds: PROCESSING, or cancelled with the lease not ended.
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>>;
+
+    /// Those of them that may be stopped while the gate is open: all but the PROCESSING ones of RUNNING
+    /// campaigns that were never paused. Proposals: the core says which are.
+    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>>;
 
     /// The first answer under an idempotency key.
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use andon::{CampaignStage, JobStage, Marking, Timestamp, Verdict};
-use andon_adapter::store::{CampaignClass, CampaignFilter, JobFilter, Page};
+use andon_adapter::store::{CampaignClass, CampaignFilter, CampaignLock, JobFilter, Page};
 use serde_json::json;
 
 use crate::fixture::{Subject, all, closed, corrupt_row, number, refused_by};
@@ -43,7 +43,9 @@ pub async fn campaigns_are_locked_and_read_by_id_each_once(subject: Subject) {
     let ids = [3, 9, 1, 3].map(campaign_id);
     let mut tx = subject.write().await;
     assert_eq!(
-        tx.campaigns_lock(&ids).await.unwrap(),
+        tx.campaigns_lock(&ids.map(|id| (id, CampaignLock::Exclusive)))
+            .await
+            .unwrap(),
         [running(1), running(3)]
     );
     assert_eq!(tx.campaigns(&ids).await.unwrap(), [running(1), running(3)]);

@@ -356,6 +356,7 @@ async fn read(pair: &mut Pair, dice: &mut Dice) {
     both!(pair, campaign_totals(of_epoch));
     both!(pair, campaigns_unsettled(limit));
     both!(pair, job_counts(&campaigns));
+    both!(pair, job_counts_around(&jobs));
     both!(pair, job_totals(of_epoch));
     both!(pair, jobs(&jobs));
     both!(pair, oldest_pending());
@@ -367,6 +368,7 @@ async fn read(pair: &mut Pair, dice: &mut Dice) {
     for n in 1..=3 {
         both!(pair, session(session_id(n)));
         both!(pair, jobs_held(session_id(n)));
+        both!(pair, jobs_held_suspect(session_id(n)));
     }
     for key in ["a", "b", "c"] {
         both!(pair, idempotency(key));

@@ -338,6 +338,38 @@ pub async fn r24_a_session_holds_what_is_processing_or_cancelled_under_way(subje
     assert_eq!(tx.jobs_held(session_id(1)).await.unwrap(), [job_id(4)]);
 }
 
+pub async fn of_what_a_session_holds_only_what_plainly_goes_on_is_not_suspect(subject: Subject) {
+    let campaigns = [
+        running(1),
+        campaign(2, CampaignStage::Running, Some(mark(1))),
+        campaign(3, CampaignStage::Cancelled, None),
+    ];
+    let held = |n, of, stage| {
+        with(processing(job(n, of), 1), |facts| {
+            facts.stage = stage;
+            facts.session = Some(session_id(1));
+        })
+    };
+    let jobs = [
+        held(1, 1, JobStage::Processing),
+        held(2, 1, JobStage::Cancelled),
+        held(3, 2, JobStage::Processing),
+        held(4, 3, JobStage::Processing),
+        held(5, 3, JobStage::Cancelled),
+        held(6, 2, JobStage::Pending),
+    ];
+    add(&subject.store, &campaigns, &jobs).await;
+    let mut tx = subject.read().await;
+    let suspect = tx.jobs_held_suspect(session_id(1)).await.unwrap();
+    assert_eq!(suspect, [2, 3, 4, 5].map(job_id));
+    assert!(
+        tx.jobs_held_suspect(session_id(2))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
 pub async fn the_oldest_pending_job_of_running_campaigns_is_found(subject: Subject) {
     let due = |n, of, second: i64, priority: u8, kind: &str| {
         let mut row = with(job(n, of), |facts| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use andon::{JobCounts, JobStage};
 use andon_adapter::store::{
-    Access, ClaimProposal, GateLock, Insertion, JournalFilter, JournalOrder, SessionLock,
-    SharedStore, Tx,
+    Access, CampaignLock, ClaimProposal, GateLock, Insertion, JournalFilter, JournalOrder,
+    SessionLock, SharedStore, Tx,
 };
 
 use crate::fixture::{Can, Subject, number};
@@ -82,6 +82,45 @@ pub async fn i16_claims_share_the_gate(subject: Subject) {
     commit(one).await;
 }
 
+pub async fn r27_endings_share_a_campaign_and_what_changes_it_waits_for_them(subject: Subject) {
+    use CampaignLock::{Exclusive, Shared};
+    let both = [campaign_id(1), campaign_id(2)];
+    add(&subject.store, &both.map(|id| running(id.as_u128())), &[]).await;
+    for (first, second) in [
+        (Shared, Exclusive),
+        (Exclusive, Shared),
+        (Exclusive, Exclusive),
+    ] {
+        let mut holder = subject.write().await;
+        let locks = both.map(|id| (id, first));
+        assert_eq!(holder.campaigns_lock(&locks).await.unwrap().len(), 2);
+        let note = format!("{first:?} {second:?}");
+        holder.note_write("campaign", &note).await.unwrap();
+        let store = subject.store.clone();
+        let waiter = async move {
+            let mut tx = begin(&store).await;
+            tx.campaigns_lock(&[(both[1], second)]).await.unwrap();
+            // A new snapshot: what was committed while it waited is seen.
+            let seen = tx.note("campaign").await.unwrap();
+            tx.commit().await.unwrap();
+            seen
+        };
+        assert_eq!(waits(waiter, commit(holder)).await, Some(note));
+    }
+    if !subject.can(Can::WriteSideBySide) {
+        return;
+    }
+    let mut one = subject.write().await;
+    let mut two = subject.write().await;
+    one.campaigns_lock(&[(both[0], Shared)]).await.unwrap();
+    let locks = both.map(|id| (id, Shared));
+    let side_by_side =
+        tokio::time::timeout(Duration::from_secs(20), two.campaigns_lock(&locks)).await;
+    assert_eq!(side_by_side.expect("it does not wait").unwrap().len(), 2);
+    commit(two).await;
+    commit(one).await;
+}
+
 pub async fn who_locks_a_row_second_sees_what_the_first_wrote(subject: Subject) {
     add(&subject.store, &[running(1)], &[job(1, 1)]).await;
     let mut tx = subject.write().await;
@@ -90,7 +129,7 @@ pub async fn who_locks_a_row_second_sees_what_the_first_wrote(subject: Subject) 
 
     let mut first = subject.write().await;
     let campaign = first
-        .campaigns_lock(&[campaign_id(1)])
+        .campaigns_lock(&[(campaign_id(1), CampaignLock::Exclusive)])
         .await
         .unwrap()
         .remove(0);
@@ -98,7 +137,7 @@ pub async fn who_locks_a_row_second_sees_what_the_first_wrote(subject: Subject) 
     let store = subject.store.clone();
     let second = async move {
         let mut tx = begin(&store).await;
-        tx.campaigns_lock(&[campaign_id(1)])
+        tx.campaigns_lock(&[(campaign_id(1), CampaignLock::Exclusive)])
             .await
             .unwrap()
             .remove(0)

@@ -256,4 +256,19 @@ impl Tables {
         let held = self.jobs_held.range((session, FIRST)..=(session, LAST));
         held.map(|((_, job), ())| *job).collect()
     }
+
+    /// All but those that plainly go on.
+    pub(super) fn jobs_held_suspect(&self, session: SessionId) -> Vec<JobId> {
+        let goes_on = |id: &JobId| {
+            let job = self.jobs.get(id)?;
+            let campaign = self.campaigns.get(&job.facts.campaign())?.facts.record();
+            let is_plain = job.facts.stage() == JobStage::Processing
+                && campaign.stage == CampaignStage::Running
+                && campaign.mark.is_none();
+            is_plain.then_some(())
+        };
+        let mut held = self.jobs_held_by(session);
+        held.retain(|id| goes_on(id).is_none());
+        held
+    }
 }

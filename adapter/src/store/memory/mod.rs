@@ -14,7 +14,7 @@ mod table;
 mod tables;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,10 +27,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal,
-    Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
-    JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow,
-    SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -275,8 +272,12 @@ impl Tx for MemoryTx {
         self.write(|tables| tables.campaign_insert(campaign))
     }
 
-    async fn campaigns_lock(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>> {
-        self.lock(|tables| tables.campaigns_by_id(ids))
+    async fn campaigns_lock(
+        &mut self,
+        ids: &[(CampaignId, CampaignLock)],
+    ) -> Result<Vec<CampaignRow>> {
+        let ids: Vec<CampaignId> = ids.iter().map(|(id, _)| *id).collect();
+        self.lock(|tables| tables.campaigns_by_id(&ids))
     }
 
     async fn campaigns(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>> {
@@ -317,6 +318,15 @@ impl Tx for MemoryTx {
 
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>> {
         self.tables.job_counts(ids)
+    }
+
+    async fn job_counts_around(
+        &mut self,
+        jobs: &[JobId],
+    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
+        let jobs = self.tables.jobs_by_id(jobs);
+        let ids: BTreeSet<CampaignId> = jobs.iter().map(|job| job.facts.campaign()).collect();
+        self.tables.job_counts(&Vec::from_iter(ids))
     }
 
     async fn job_totals(
@@ -445,6 +455,10 @@ impl Tx for MemoryTx {
 
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>> {
         Ok(self.tables.jobs_held_by(session))
+    }
+
+    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
+        Ok(self.tables.jobs_held_suspect(session))
     }
 
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>> {

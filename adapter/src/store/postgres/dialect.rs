@@ -1,21 +1,24 @@
 //! Where PostgreSQL differs from SQLite, each with the reason. The rest is `../sql/`.
 
-use andon::Timestamp;
-use chrono::{DateTime, SecondsFormat};
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use andon::{CampaignId, Timestamp};
+use chrono::DateTime;
 use sha2::{Digest, Sha256};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo, PgValueFormat, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
-use crate::store::sql::{Kind, micros};
-use crate::store::{GateLock, Result, SessionLock};
+use crate::store::sql::{Cell, Column, Kind, micros, names};
+use crate::store::{CampaignLock, GateLock, Result, SessionLock};
 
 pub(super) type Db = sqlx::Postgres;
 pub(super) type Connection = sqlx::PgConnection;
 pub(super) type Row = sqlx::postgres::PgRow;
+/// A statement with what is bound to it.
+pub(super) type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 
 /// READ COMMITTED: each statement after a lock sees what was committed before the lock was given
 /// (I16). R35: a session may have `synchronous_commit` off; a transaction of ours never has. All in one
@@ -93,38 +96,87 @@ impl<'r> Decode<'r, Db> for Time {
     }
 }
 
-/// A time inside a set: ISO text, since JSON has no times.
-pub(super) fn json_time(time: Timestamp) -> Value {
-    let text = match micros(time) {
-        ..FIRST => "-infinity".to_owned(),
-        finite @ FIRST..=LAST => DateTime::from_timestamp_micros(finite)
-            .unwrap_or_default()
-            .to_rfc3339_opts(SecondsFormat::Micros, true),
-        _ => "infinity".to_owned(),
-    };
-    Value::String(text)
+impl PgHasArrayType for Time {
+    fn array_type_info() -> PgTypeInfo {
+        <DateTime<chrono::Utc> as PgHasArrayType>::array_type_info()
+    }
 }
 
-/// The rows of a set as the table `r`. One parameter whatever the number of rows, so that the
-/// statement's text, and its plan, stay the same.
-pub(super) fn set(columns: &[(&str, Kind)], parameter: u8) -> String {
-    let mut selected = Vec::new();
-    let mut typed = Vec::new();
-    for (name, kind) in columns {
-        let (selection, type_name) = match kind {
-            Kind::Id => (format!("t.{name}"), "uuid"),
-            Kind::Text => (format!("t.{name}"), "text"),
-            Kind::Int => (format!("t.{name}"), "bigint"),
-            Kind::Bool => (format!("t.{name}"), "boolean"),
-            Kind::Time => (format!("t.{name}"), "timestamptz"),
-            Kind::Bytes => (format!("decode(t.{name}, 'hex') AS {name}"), "text"),
-            Kind::Json => (format!("t.{name}::jsonb AS {name}"), "text"),
+/// The rows of a set as the table `r`: an array for each column, so that the statement's text, and its
+/// plan, stay the same whatever the number of rows, and nothing is written as text and read again.
+pub(super) fn set(columns: &[Column], parameter: usize) -> String {
+    let mut selected = vec!["t.ord".to_owned()];
+    let mut arrays = Vec::new();
+    for (index, (name, kind)) in columns.iter().enumerate() {
+        let (type_name, cast) = match kind {
+            Kind::Id => ("uuid", ""),
+            Kind::Text => ("text", ""),
+            Kind::Int => ("bigint", ""),
+            Kind::Bool => ("boolean", ""),
+            Kind::Time => ("timestamptz", ""),
+            Kind::Bytes => ("bytea", ""),
+            Kind::Json => ("text", "::jsonb"),
         };
-        selected.push(selection);
-        typed.push(format!("{name} {type_name}"));
+        selected.push(format!("t.{name}{cast} AS {name}"));
+        arrays.push(format!(
+            "${}::{type_name}[]",
+            parameter.saturating_add(index)
+        ));
     }
-    let (selected, typed) = (selected.join(", "), typed.join(", "));
-    format!("(SELECT {selected} FROM jsonb_to_recordset(${parameter}) AS t({typed})) AS r")
+    let (selected, arrays) = (selected.join(", "), arrays.join(", "));
+    let names = names(columns);
+    format!("(SELECT {selected} FROM unnest({arrays}) WITH ORDINALITY AS t({names}, ord)) AS r")
+}
+
+/// Binds the rows of a set, as the arrays that [`set`] reads.
+pub(super) fn bind_set<'q>(
+    mut statement: Query<'q>,
+    columns: &[Column],
+    mut rows: Vec<Vec<Cell>>,
+) -> Query<'q> {
+    /// What one column holds, as far as it is of the column's kind.
+    fn array<T>(
+        cells: impl Iterator<Item = Cell>,
+        of: impl Fn(Cell) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        cells.map(of).collect()
+    }
+    for (index, (_, kind)) in columns.iter().enumerate() {
+        let cells = rows
+            .iter_mut()
+            .map(|row| row.get_mut(index).map(std::mem::take).unwrap_or_default());
+        statement = match kind {
+            Kind::Id => statement.bind(array(cells, |cell| match cell {
+                Cell::Id(id) => Some(Uuid::from_u128(id)),
+                _ => None,
+            })),
+            Kind::Text => statement.bind(array(cells, |cell| match cell {
+                Cell::Text(text) => Some(text),
+                _ => None,
+            })),
+            Kind::Json => statement.bind(array(cells, |cell| match cell {
+                Cell::Json(text) => Some(text),
+                _ => None,
+            })),
+            Kind::Int => statement.bind(array(cells, |cell| match cell {
+                Cell::Int(number) => Some(number),
+                _ => None,
+            })),
+            Kind::Bool => statement.bind(array(cells, |cell| match cell {
+                Cell::Bool(yes) => Some(yes),
+                _ => None,
+            })),
+            Kind::Time => statement.bind(array(cells, |cell| match cell {
+                Cell::Time(time) => Some(Time(time)),
+                _ => None,
+            })),
+            Kind::Bytes => statement.bind(array(cells, |cell| match cell {
+                Cell::Bytes(bytes) => Some(bytes),
+                _ => None,
+            })),
+        };
+    }
+    statement
 }
 
 /// A set of ids: an array.
@@ -184,6 +236,8 @@ const LOCKS: i32 = 0x616e_646f;
 const LOCK_GATE: i32 = 1;
 const LOCK_JOURNAL: i32 = 2;
 const LOCK_FOLD: i32 = 3;
+/// The space of the locks on campaigns ("andc").
+const LOCKS_OF_CAMPAIGNS: i32 = 0x616e_6463;
 /// The space of the locks on idempotency keys ("andk").
 const LOCKS_OF_KEYS: i32 = 0x616e_646b;
 
@@ -207,6 +261,42 @@ pub(super) async fn lock_journal(connection: &mut Connection) -> Result<()> {
         LOCK_JOURNAL,
     )
     .await
+}
+
+/// In how many parts campaigns are locked. A transaction holds so many locks at most, however many
+/// campaigns it touches: PostgreSQL's table of locks is of a fixed size. Two campaigns that share a part
+/// may wait for each other.
+const PARTS_OF_CAMPAIGNS: u128 = 256;
+
+/// R27: advisory locks, since a change of a campaign would starve behind shared locks of its row, which
+/// moreover are written. In ascending order, each once, so that nobody deadlocks; in a statement of its
+/// own: the next one has a new snapshot.
+pub(super) async fn lock_campaigns(
+    connection: &mut Connection,
+    locks: &[(CampaignId, CampaignLock)],
+) -> Result<()> {
+    let mut parts: BTreeMap<i32, CampaignLock> = BTreeMap::new();
+    for (id, lock) in locks {
+        // The last bits of an id are drawn at random.
+        let part = i32::try_from(id.as_u128() % PARTS_OF_CAMPAIGNS).unwrap_or_default();
+        let strongest = parts.entry(part).or_insert(*lock);
+        *strongest = (*strongest).max(*lock);
+    }
+    let alone: Vec<bool> = parts
+        .values()
+        .map(|lock| *lock == CampaignLock::Exclusive)
+        .collect();
+    sqlx::query(
+        "SELECT CASE WHEN r.alone THEN pg_advisory_xact_lock($1, r.part) \
+         ELSE pg_advisory_xact_lock_shared($1, r.part) END \
+         FROM unnest($2::int[], $3::boolean[]) AS r(part, alone)",
+    )
+    .bind(LOCKS_OF_CAMPAIGNS)
+    .bind(parts.into_keys().collect::<Vec<i32>>())
+    .bind(alone)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// One fold of counts at a time.

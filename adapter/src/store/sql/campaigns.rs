@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    AnyCampaign, CampaignId, CampaignRecord, CampaignStage, Epoch, Intake, JobCounts, JobStage,
-    Marking, Timestamp,
+    AnyCampaign, CampaignId, CampaignRecord, CampaignStage, Epoch, Intake, JobCounts, JobId,
+    JobStage, Marking, Timestamp,
 };
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::dialect::{self, Connection, Db, FOR_UPDATE, Time};
+use super::dialect::Query;
+use super::dialect::{self, Connection, Db, Time};
 use super::gate::one;
-use super::rows::{Query, Row, Set, insert, json, limit, source, statement, value};
+use super::rows::{Row, Set, insert, json, limit, source, statement};
 use super::series;
-use crate::store::sql::{Columns, Kind, corrupt};
-use crate::store::{CampaignClass, CampaignFilter, CampaignRow, Page, Result};
+use crate::store::sql::{Cell, Columns, Kind, corrupt};
+use crate::store::{CampaignClass, CampaignFilter, CampaignLock, CampaignRow, Page, Result};
 
 const CAMPAIGN: &str = "c.id, c.stage, c.paused_in, c.pause, c.again, c.open_ended, c.name, \
      c.description, c.metadata, c.created_at, c.started_at, c.finished_at, c.revision";
@@ -93,7 +94,18 @@ fn bound<'q>(sql: &'static str, campaign: &CampaignRow) -> Query<'q> {
 
 pub(super) async fn delete(connection: &mut Connection, id: CampaignId) -> Result<()> {
     series::delete_samples(connection, id).await?;
-    // Its jobs and counts go with it: ON DELETE CASCADE.
+    // The calls and steps of its jobs, and its counts, go with them: ON DELETE CASCADE.
+    for sql in [
+        "DELETE FROM andon_attempts WHERE job_id IN \
+         (SELECT j.id FROM andon_jobs j WHERE j.campaign_id = $1)",
+        "DELETE FROM andon_jobs WHERE campaign_id = $1",
+        "DELETE FROM andon_count_deltas WHERE campaign_id = $1",
+    ] {
+        sqlx::query(sql)
+            .bind(Uuid::from_u128(id.as_u128()))
+            .execute(&mut *connection)
+            .await?;
+    }
     let deleted = sqlx::query("DELETE FROM andon_campaigns WHERE id = $1")
         .bind(Uuid::from_u128(id.as_u128()))
         .execute(connection)
@@ -101,33 +113,28 @@ pub(super) async fn delete(connection: &mut Connection, id: CampaignId) -> Resul
     one(deleted.rows_affected(), || format!("campaign {id}"))
 }
 
+/// Read in a statement after the one that locks, and so as the last holder of the lock has left them.
 pub(super) async fn lock(
     connection: &mut Connection,
-    ids: &[CampaignId],
+    locks: &[(CampaignId, CampaignLock)],
 ) -> Result<Vec<CampaignRow>> {
-    by_ids(connection, ids, FOR_UPDATE).await
+    if locks.is_empty() {
+        return Ok(Vec::new());
+    }
+    dialect::lock_campaigns(connection, locks).await?;
+    let ids: Vec<CampaignId> = locks.iter().map(|(id, _)| *id).collect();
+    get(connection, &ids).await
 }
 
 pub(super) async fn get(
     connection: &mut Connection,
     ids: &[CampaignId],
 ) -> Result<Vec<CampaignRow>> {
-    by_ids(connection, ids, "").await
-}
-
-/// Ordered before they are locked, so that two transactions that lock the same ones wait instead of
-/// deadlocking.
-async fn by_ids(
-    connection: &mut Connection,
-    ids: &[CampaignId],
-    lock: &str,
-) -> Result<Vec<CampaignRow>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let in_ids = dialect::in_ids(1);
-    let sql =
-        format!("SELECT {CAMPAIGN} FROM andon_campaigns c WHERE c.id {in_ids} ORDER BY c.id{lock}");
+    let sql = format!("SELECT {CAMPAIGN} FROM andon_campaigns c WHERE c.id {in_ids} ORDER BY c.id");
     let rows = statement(sql)
         .bind(id_set(ids))
         .fetch_all(connection)
@@ -275,20 +282,42 @@ pub(super) async fn job_counts(
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let in_ids = dialect::in_ids(1);
+    counts_in(connection, "", &dialect::in_ids(1), id_set(ids)).await
+}
+
+pub(super) async fn job_counts_around(
+    connection: &mut Connection,
+    jobs: &[JobId],
+) -> Result<BTreeMap<CampaignId, JobCounts>> {
+    if jobs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let around = format!(
+        "WITH around AS MATERIALIZED \
+         (SELECT DISTINCT j.campaign_id AS id FROM andon_jobs j WHERE j.id {}) ",
+        dialect::in_ids(1)
+    );
+    let jobs = dialect::id_set(jobs.iter().map(|id| id.as_u128()));
+    counts_in(connection, &around, "IN (SELECT id FROM around)", jobs).await
+}
+
+/// The counts of campaigns whose id is `in_ids`, which `with` may say more of.
+async fn counts_in(
+    connection: &mut Connection,
+    with: &str,
+    in_ids: &str,
+    ids: dialect::IdSet,
+) -> Result<BTreeMap<CampaignId, JobCounts>> {
     let sums = JobStage::ALL_COLUMNS.map(|(_, column)| {
         format!("CAST(n.{column} + COALESCE(d.{column}, 0) AS BIGINT) AS {column}")
     });
     let sql = format!(
-        "SELECT c.id, {} FROM andon_campaigns c LEFT JOIN andon_counts n ON n.campaign_id = c.id \
+        "{with}SELECT c.id, {} FROM andon_campaigns c LEFT JOIN andon_counts n ON n.campaign_id = c.id \
          LEFT JOIN ({DELTAS} WHERE campaign_id {in_ids} GROUP BY campaign_id) d \
          ON d.campaign_id = c.id WHERE c.id {in_ids}",
         sums.join(", ")
     );
-    let rows = statement(sql)
-        .bind(id_set(ids))
-        .fetch_all(connection)
-        .await?;
+    let rows = statement(sql).bind(ids).fetch_all(connection).await?;
     let read = |row| {
         let (row, id) = Row::with_id(row, "counts of campaign", "id")?;
         let counts = JobCounts {
@@ -377,13 +406,12 @@ pub(super) async fn add_counts(
     let mut set = Set::new(DELTA);
     for (campaign, stage, delta) in deltas {
         set.push([
-            value::id(campaign.as_u128()),
+            Cell::Id(campaign.as_u128()),
             stage.as_str().into(),
             (*delta).into(),
         ]);
     }
-    statement(insert("andon_count_deltas", DELTA))
-        .bind(set.bound())
+    set.bind(statement(insert("andon_count_deltas", DELTA)))
         .execute(connection)
         .await?;
     Ok(())
@@ -425,7 +453,7 @@ pub(super) async fn fold_counts(connection: &mut Connection, rows_max: u32) -> R
     for (campaign, sum) in sums {
         let of_stage = |(stage, _)| sum.get(&stage).copied().unwrap_or(0).into();
         let values = JobStage::ALL_COLUMNS.map(of_stage);
-        set.push([value::id(campaign)].into_iter().chain(values));
+        set.push([Cell::Id(campaign)].into_iter().chain(values));
     }
     let additions =
         JobStage::ALL_COLUMNS.map(|(_, column)| format!("{column} = n.{column} + r.{column}"));
@@ -434,7 +462,7 @@ pub(super) async fn fold_counts(connection: &mut Connection, rows_max: u32) -> R
         additions.join(", "),
         source(FOLDED, 1)
     );
-    statement(sql).bind(set.bound()).execute(connection).await?;
+    set.bind(statement(sql)).execute(connection).await?;
     u64::try_from(rows.len()).map_err(|_| corrupt("count deltas", "there are too many"))
 }
 

@@ -8,8 +8,10 @@ use uuid::Uuid;
 
 use super::campaigns::push_class;
 use super::dialect::{self, Connection, Db, FOR_UPDATE, Time};
-use super::rows::{Row, Set, assignments, insert, limit, source, statement, value};
-use crate::store::sql::{Columns, Kind, corrupt};
+use super::rows::{
+    Row, Set, assignments, insert, json_cell, json_cell_option, limit, source, statement,
+};
+use crate::store::sql::{Cell, Columns, Kind, corrupt};
 use crate::store::{ClaimProposal, Insertion, JobFilter, JobRow, Page, Result};
 
 const JOB: &str = "j.id, j.campaign_id, j.stage, j.paused_in, j.pause, j.again, j.attempt, \
@@ -70,36 +72,36 @@ const CHANGING: Columns = &[
     ("result", Kind::Json),
 ];
 
-fn fixed(job: &JobRow) -> Result<[serde_json::Value; 6]> {
+fn fixed(job: &JobRow) -> Result<[Cell; 6]> {
     Ok([
-        value::id(job.facts.id().as_u128()),
-        value::id(job.facts.campaign().as_u128()),
+        Cell::Id(job.facts.id().as_u128()),
+        Cell::Id(job.facts.campaign().as_u128()),
         job.kind.as_str().into(),
-        value::json(&job.payload)?,
+        json_cell(&job.payload)?,
         job.unique_key.as_deref().into(),
-        value::time(job.created_at),
+        Cell::Time(job.created_at),
     ])
 }
 
-fn changing(job: &JobRow) -> Result<[serde_json::Value; 13]> {
+fn changing(job: &JobRow) -> Result<[Cell; 13]> {
     let facts = job.facts.record();
     let mark = facts.mark.as_ref();
     Ok([
         facts.stage.as_str().into(),
         mark.map(|mark| i64::from(mark.epoch)).into(),
-        value::json_option(mark.map(|mark| &mark.pause))?,
-        value::json_option(mark.and_then(|mark| mark.again.as_ref()))?,
-        value::number(facts.attempt),
-        value::number(facts.max_attempts),
-        value::time(facts.run_at),
-        value::number(u8::from(facts.priority)),
-        value::number(facts.token),
+        json_cell_option(mark.map(|mark| &mark.pause))?,
+        json_cell_option(mark.and_then(|mark| mark.again.as_ref()))?,
+        i64::from(facts.attempt).into(),
+        i64::from(facts.max_attempts).into(),
+        Cell::Time(facts.run_at),
+        i64::from(u8::from(facts.priority)).into(),
+        i64::from(facts.token).into(),
         facts
             .session
-            .map_or(().into(), |id| value::id(id.as_u128())),
-        value::time(job.updated_at),
-        value::time_option(job.finished_at),
-        value::json_option(job.result.as_ref())?,
+            .map_or(Cell::Null, |id| Cell::Id(id.as_u128())),
+        Cell::Time(job.updated_at),
+        job.finished_at.map(Cell::Time).into(),
+        json_cell_option(job.result.as_ref())?,
     ])
 }
 
@@ -112,17 +114,17 @@ pub(super) async fn add(connection: &mut Connection, jobs: &[JobRow]) -> Result<
         return Ok(Vec::new());
     }
     let columns: Vec<_> = [FIXED, CHANGING].concat();
+    // In the order of their keys, so that two that add the same ones wait instead of deadlocking.
+    let mut ordered: Vec<&JobRow> = jobs.iter().collect();
+    ordered.sort_by_key(|job| job.unique_key.as_deref());
     let mut set = Set::new(&columns);
-    for job in jobs {
+    for job in ordered {
         set.push(fixed(job)?.into_iter().chain(changing(job)?));
     }
     let sql = insert("andon_jobs", &columns)
         + " ON CONFLICT (campaign_id, unique_key) WHERE unique_key IS NOT NULL DO NOTHING \
            RETURNING id";
-    let rows = statement(sql)
-        .bind(set.bound())
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = set.bind(statement(sql)).fetch_all(&mut *connection).await?;
     let added: BTreeSet<u128> = rows
         .iter()
         .map(|row| Row::new(row, "job").id("id"))
@@ -161,7 +163,7 @@ async fn existing(
         .filter(|job| !added.contains(&job.facts.id().as_u128()))
     {
         keys.push([
-            value::id(job.facts.campaign().as_u128()),
+            Cell::Id(job.facts.campaign().as_u128()),
             job.unique_key.as_deref().into(),
         ]);
     }
@@ -173,10 +175,7 @@ async fn existing(
          ON j.campaign_id = r.campaign_id AND j.unique_key = r.unique_key",
         source(KEY, 1)
     );
-    let rows = statement(sql)
-        .bind(keys.bound())
-        .fetch_all(connection)
-        .await?;
+    let rows = keys.bind(statement(sql)).fetch_all(connection).await?;
     let read = |row| {
         let job = read(row)?;
         let key = job.unique_key.clone().unwrap_or_default();
@@ -218,14 +217,14 @@ pub(super) async fn write(connection: &mut Connection, jobs: &[JobRow]) -> Resul
     let columns: Vec<_> = [&[("id", Kind::Id)], CHANGING].concat();
     let mut set = Set::new(&columns);
     for (id, job) in &jobs {
-        set.push([value::id(*id)].into_iter().chain(changing(job)?));
+        set.push([Cell::Id(*id)].into_iter().chain(changing(job)?));
     }
     let sql = format!(
         "UPDATE andon_jobs AS j SET {} FROM {} WHERE j.id = r.id",
         assignments(CHANGING),
         source(&columns, 1)
     );
-    let written = statement(sql).bind(set.bound()).execute(connection).await?;
+    let written = set.bind(statement(sql)).execute(connection).await?;
     all(written.rows_affected(), jobs.len(), "jobs")
 }
 
@@ -342,13 +341,32 @@ pub(super) async fn propose(
 /// What a session holds: PROCESSING, or CANCELLED with the lease not ended. A swept job is PENDING, and
 /// nobody holds it.
 pub(super) async fn held(connection: &mut Connection, session: SessionId) -> Result<Vec<JobId>> {
-    let rows = sqlx::query(
-        "SELECT id FROM andon_jobs \
-         WHERE session_id = $1 AND session_id IS NOT NULL AND stage <> 'PENDING' ORDER BY id",
-    )
-    .bind(Uuid::from_u128(session.as_u128()))
-    .fetch_all(connection)
-    .await?;
+    held_and(connection, session, "").await
+}
+
+/// Whatever is not known to be plainly going on, a job without its campaign too.
+pub(super) async fn held_suspect(
+    connection: &mut Connection,
+    session: SessionId,
+) -> Result<Vec<JobId>> {
+    let suspect = " AND (j.stage <> 'PROCESSING' OR NOT EXISTS (SELECT 1 FROM andon_campaigns c \
+                     WHERE c.id = j.campaign_id AND c.stage = 'RUNNING' AND c.paused_in IS NULL))";
+    held_and(connection, session, suspect).await
+}
+
+async fn held_and(
+    connection: &mut Connection,
+    session: SessionId,
+    condition: &str,
+) -> Result<Vec<JobId>> {
+    let sql = format!(
+        "SELECT j.id FROM andon_jobs j WHERE j.session_id = $1 AND j.session_id IS NOT NULL \
+         AND j.stage <> 'PENDING'{condition} ORDER BY j.id"
+    );
+    let rows = statement(sql)
+        .bind(Uuid::from_u128(session.as_u128()))
+        .fetch_all(connection)
+        .await?;
     let read = |row| Ok(JobId::from_u128(Row::new(row, "job").id("id")?));
     rows.iter().map(read).collect()
 }

@@ -13,10 +13,10 @@ use sqlx::sqlite::SqliteError;
 
 use super::{Error, Result};
 
-/// What a column of a set holds: how it travels in JSON, and how each database reads it there.
+/// What a column of a set holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An id: its UUID as text.
+    /// An id.
     Id,
     /// A text.
     Text,
@@ -24,12 +24,81 @@ pub(crate) enum Kind {
     Int,
     /// Yes or no.
     Bool,
-    /// A time: see `dialect::json_time`.
+    /// A time.
     Time,
-    /// Bytes, as hexadecimal digits.
+    /// Bytes.
     Bytes,
     /// JSON, as its text: so that JSON's `null` and no value at all stay apart.
     Json,
+}
+
+/// A value of a set, of its column's kind or NULL. How it travels is each dialect's.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) enum Cell {
+    /// No value.
+    #[default]
+    Null,
+    /// See [`Kind::Id`].
+    Id(u128),
+    /// See [`Kind::Text`].
+    Text(String),
+    /// See [`Kind::Int`].
+    Int(i64),
+    /// See [`Kind::Bool`].
+    Bool(bool),
+    /// See [`Kind::Time`].
+    Time(Timestamp),
+    /// See [`Kind::Bytes`].
+    Bytes(Vec<u8>),
+    /// See [`Kind::Json`].
+    Json(String),
+}
+
+impl Cell {
+    /// Whether a column of this kind may hold it.
+    pub(crate) fn fits(&self, kind: Kind) -> bool {
+        let own = match self {
+            Self::Null => return true,
+            Self::Id(_) => Kind::Id,
+            Self::Text(_) => Kind::Text,
+            Self::Int(_) => Kind::Int,
+            Self::Bool(_) => Kind::Bool,
+            Self::Time(_) => Kind::Time,
+            Self::Bytes(_) => Kind::Bytes,
+            Self::Json(_) => Kind::Json,
+        };
+        own == kind
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(yes: bool) -> Self {
+        Self::Bool(yes)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell {
+    fn from(option: Option<T>) -> Self {
+        option.map_or(Self::Null, Into::into)
+    }
 }
 
 /// A column of a set: its name, and what it holds.
@@ -42,22 +111,6 @@ pub(crate) type Columns = &'static [Column];
 pub(crate) fn names(columns: &[Column]) -> String {
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     names.join(", ")
-}
-
-/// A UUID's text.
-pub(crate) fn uuid_text(id: u128) -> Value {
-    Value::String(uuid::Uuid::from_u128(id).hyphenated().to_string())
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> Value {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Value::String(text)
 }
 
 /// The stored text of a value that serialises as one, such as a state.

@@ -4,8 +4,8 @@ use andon::{Entry, Fingerprint, Stamp, Timestamp};
 use sqlx::QueryBuilder;
 
 use super::dialect::{self, Connection, Db, Time};
-use super::rows::{Row, Set, insert, json, limit, statement, value};
-use crate::store::sql::{Columns, Kind};
+use super::rows::{Row, Set, insert, json, json_cell, limit, statement};
+use crate::store::sql::{Cell, Columns, Kind};
 use crate::store::{IdempotencyRow, JournalFilter, JournalOrder, JournalRow, Result};
 
 pub(super) async fn clock(connection: &mut Connection) -> Result<Timestamp> {
@@ -41,22 +41,21 @@ pub(super) async fn append(connection: &mut Connection, entries: &[Entry]) -> Re
     } in entries
     {
         set.push([
-            value::time(stamp.at),
-            value::number(stamp.version),
-            value::number(stamp.epoch),
-            value::json(actor)?,
+            Cell::Time(stamp.at),
+            i64::from(stamp.version).into(),
+            i64::from(stamp.epoch).into(),
+            json_cell(actor)?,
             reason.as_ref().map(andon::Reason::as_str).into(),
             event.kind().into(),
             event.service().map(andon::ServiceName::as_str).into(),
             event
                 .campaign()
-                .map_or(().into(), |id| value::id(id.as_u128())),
-            event.job().map_or(().into(), |id| value::id(id.as_u128())),
-            value::json(event)?,
+                .map_or(Cell::Null, |id| Cell::Id(id.as_u128())),
+            event.job().map_or(Cell::Null, |id| Cell::Id(id.as_u128())),
+            json_cell(event)?,
         ]);
     }
-    statement(insert("andon_journal", ENTRY))
-        .bind(set.bound())
+    set.bind(statement(insert("andon_journal", ENTRY)))
         .execute(connection)
         .await?;
     Ok(())

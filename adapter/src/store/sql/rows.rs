@@ -4,17 +4,14 @@
 use andon::{Epoch, Mark, Pause, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, Decode, Type};
 use uuid::Uuid;
 
-use super::dialect::{self, Db, Time};
-use crate::store::sql::{Column, Kind, corrupt, hex, names, uuid_text};
+use super::dialect::{self, Db, Query, Time};
+use crate::store::sql::{Cell, Column, corrupt, names};
 use crate::store::{Error, Result};
-
-/// A statement with what is bound to it.
-pub(super) type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 
 /// A statement that is put together from constants of these modules. Values are always bound.
 pub(super) fn statement<'q>(sql: String) -> Query<'q> {
@@ -190,7 +187,7 @@ pub(super) fn json<T: Serialize>(value: T) -> Json<T> {
 /// Rows to be written in one statement, whatever their number.
 pub(super) struct Set<'c> {
     columns: &'c [Column],
-    rows: Vec<Value>,
+    rows: Vec<Vec<Cell>>,
 }
 
 impl<'c> Set<'c> {
@@ -203,15 +200,17 @@ impl<'c> Set<'c> {
     }
 
     /// Adds a row: its values, in the order of the columns.
-    pub(super) fn push(&mut self, values: impl IntoIterator<Item = Value>) {
-        let mut row: Map<String, Value> = self
-            .columns
-            .iter()
-            .zip(values)
-            .map(|((name, _), value)| ((*name).to_owned(), value))
-            .collect();
-        row.insert("ord".into(), self.rows.len().into());
-        self.rows.push(Value::Object(row));
+    pub(super) fn push(&mut self, values: impl IntoIterator<Item = Cell>) {
+        let row: Vec<Cell> = values.into_iter().collect();
+        debug_assert!(
+            row.len() == self.columns.len()
+                && row
+                    .iter()
+                    .zip(self.columns)
+                    .all(|(cell, column)| cell.fits(column.1)),
+            "{row:?} does not fit its columns"
+        );
+        self.rows.push(row);
     }
 
     /// Whether there is nothing to write.
@@ -219,15 +218,15 @@ impl<'c> Set<'c> {
         self.rows.is_empty()
     }
 
-    /// To be bound where [`source`] reads it.
-    pub(super) fn bound(self) -> Json<Vec<Value>> {
-        Json(self.rows)
+    /// Binds it where [`source`] reads it: after all else that the statement has.
+    pub(super) fn bind(self, statement: Query<'_>) -> Query<'_> {
+        dialect::bind_set(statement, self.columns, self.rows)
     }
 }
 
-/// The rows of a set, bound as this parameter, as the table `r`.
-pub(super) fn source(columns: &[Column], parameter: u8) -> String {
-    dialect::set(&[columns, &[("ord", Kind::Int)]].concat(), parameter)
+/// The rows of a set as the table `r`, bound from this parameter on.
+pub(super) fn source(columns: &[Column], parameter: usize) -> String {
+    dialect::set(columns, parameter)
 }
 
 /// INSERT of a set's columns, in the set's order, up to a possible ON CONFLICT.
@@ -247,45 +246,14 @@ pub(super) fn assignments(columns: &[Column]) -> String {
     assignments.join(", ")
 }
 
-/// A value of a set.
-pub(super) mod value {
-    use super::{Timestamp, Value, dialect, hex, uuid_text};
-    use crate::store::{Error, Result};
+/// JSON for a set, as its text.
+pub(super) fn json_cell<T: Serialize>(value: &T) -> Result<Cell> {
+    serde_json::to_string(value)
+        .map(Cell::Json)
+        .map_err(|error| Error::Database(Box::new(error)))
+}
 
-    /// An id.
-    pub(in super::super) fn id(id: u128) -> Value {
-        uuid_text(id)
-    }
-
-    /// A time.
-    pub(in super::super) fn time(time: Timestamp) -> Value {
-        dialect::json_time(time)
-    }
-
-    /// A time, if there is one.
-    pub(in super::super) fn time_option(option: Option<Timestamp>) -> Value {
-        option.map_or(Value::Null, time)
-    }
-
-    /// A counter.
-    pub(in super::super) fn number(number: impl Into<i64>) -> Value {
-        Value::from(number.into())
-    }
-
-    /// Bytes.
-    pub(in super::super) fn bytes(bytes: Option<&[u8]>) -> Value {
-        bytes.map_or(Value::Null, hex)
-    }
-
-    /// JSON, as its text (`Kind::Json`).
-    pub(in super::super) fn json<T: serde::Serialize>(value: &T) -> Result<Value> {
-        serde_json::to_string(value)
-            .map(Value::String)
-            .map_err(|error| Error::Database(Box::new(error)))
-    }
-
-    /// JSON, if there is any.
-    pub(in super::super) fn json_option<T: serde::Serialize>(value: Option<&T>) -> Result<Value> {
-        value.map_or(Ok(Value::Null), json)
-    }
+/// JSON for a set, if there is any.
+pub(super) fn json_cell_option<T: Serialize>(value: Option<&T>) -> Result<Cell> {
+    value.map_or(Ok(Cell::Null), json_cell)
 }

@@ -4,8 +4,8 @@ use andon::{CampaignId, JobStatus, ServiceName, Timestamp};
 use uuid::Uuid;
 
 use super::dialect::{self, Connection, Time};
-use super::rows::{Row, Set, insert, limit, source, statement, value};
-use crate::store::sql::{Columns, Kind, word};
+use super::rows::{Row, Set, insert, limit, source, statement};
+use crate::store::sql::{Cell, Columns, Kind, word};
 use crate::store::{CallCountRow, Grain, Result, SampleFilter, SampleOf, SampleRow};
 
 const SAMPLE: Columns = &[
@@ -52,7 +52,7 @@ fn read(row: &dialect::Row) -> Result<SampleRow> {
 }
 
 /// Counters end where the database's numbers do (R18).
-fn counter(count: u64) -> serde_json::Value {
+fn counter(count: u64) -> Cell {
     i64::try_from(count).unwrap_or(i64::MAX).into()
 }
 
@@ -67,9 +67,9 @@ pub(super) async fn write_samples(
     for row in rows {
         let count = |status| counter(row.jobs.get(&status).copied().unwrap_or(0));
         let keys = [
-            value::id(row.of.key()),
+            Cell::Id(row.of.key()),
             word(row.grain)?.into(),
-            value::time(row.at),
+            Cell::Time(row.at),
         ];
         let counts = STATUSES.map(|(status, _)| count(status));
         let rest = [counter(row.in_flight), row.is_paused.into()];
@@ -86,7 +86,7 @@ pub(super) async fn write_samples(
          in_flight = excluded.in_flight, is_paused = excluded.is_paused",
         insert("andon_samples", SAMPLE)
     );
-    statement(sql).bind(set.bound()).execute(connection).await?;
+    set.bind(statement(sql)).execute(connection).await?;
     Ok(())
 }
 
@@ -120,23 +120,19 @@ pub(super) async fn latest_samples(
 ) -> Result<Vec<SampleRow>> {
     let mut set = Set::new(KEY);
     for key in of.iter().map(|of| of.key()) {
-        set.push([value::id(key)]);
+        set.push([Cell::Id(key)]);
     }
     if set.is_empty() {
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {SELECTED} FROM {} JOIN andon_samples s ON s.campaign_id = r.id AND s.grain = $2 \
+        "SELECT {SELECTED} FROM {} JOIN andon_samples s ON s.campaign_id = r.id AND s.grain = $1 \
          AND s.at = (SELECT max(x.at) FROM andon_samples x WHERE x.campaign_id = r.id \
-                     AND x.grain = $2 AND x.at <= $3) ORDER BY r.ord",
-        source(KEY, 1)
+                     AND x.grain = $1 AND x.at <= $2) ORDER BY r.ord",
+        source(KEY, 3)
     );
-    let rows = statement(sql)
-        .bind(set.bound())
-        .bind(word(grain)?)
-        .bind(Time(until))
-        .fetch_all(connection)
-        .await?;
+    let query = statement(sql).bind(word(grain)?).bind(Time(until));
+    let rows = set.bind(query).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
@@ -194,7 +190,7 @@ pub(super) async fn add_call_counts(
     for row in rows {
         set.push([
             row.service.as_str().into(),
-            value::time(row.minute),
+            Cell::Time(row.minute),
             counter(row.succeeded),
             counter(row.failed),
         ]);
@@ -208,7 +204,7 @@ pub(super) async fn add_call_counts(
         added("succeeded"),
         added("failed"),
     );
-    statement(sql).bind(set.bound()).execute(connection).await?;
+    set.bind(statement(sql)).execute(connection).await?;
     Ok(())
 }
 

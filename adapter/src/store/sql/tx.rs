@@ -23,10 +23,7 @@ use async_trait::async_trait;
 
 use super::dialect::{self, Connection, Db};
 use crate::store::{
-    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignRow, ClaimProposal, Clock,
-    Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter,
-    JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow,
-    StepRow, TallyRow, Tx,
+    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -157,7 +154,10 @@ impl Tx for SqlTx<'_> {
         self.leave(answer)
     }
 
-    async fn campaigns_lock(&mut self, ids: &[CampaignId]) -> Result<Vec<CampaignRow>> {
+    async fn campaigns_lock(
+        &mut self,
+        ids: &[(CampaignId, CampaignLock)],
+    ) -> Result<Vec<CampaignRow>> {
         let answer = campaigns::lock(self.enter(), ids).await;
         self.leave(answer)
     }
@@ -208,6 +208,14 @@ impl Tx for SqlTx<'_> {
 
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>> {
         let answer = campaigns::job_counts(self.enter(), ids).await;
+        self.leave(answer)
+    }
+
+    async fn job_counts_around(
+        &mut self,
+        jobs: &[JobId],
+    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
+        let answer = campaigns::job_counts_around(self.enter(), jobs).await;
         self.leave(answer)
     }
 
@@ -363,6 +371,11 @@ impl Tx for SqlTx<'_> {
 
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>> {
         let answer = jobs::held(self.enter(), session).await;
+        self.leave(answer)
+    }
+
+    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
+        let answer = jobs::held_suspect(self.enter(), session).await;
         self.leave(answer)
     }
 

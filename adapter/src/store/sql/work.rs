@@ -12,8 +12,8 @@ use super::dialect::{self, Connection, Time};
 use super::gate::one;
 use super::jobs::all;
 use super::record::fingerprint;
-use super::rows::{Row, Set, assignments, json, limit, nanos, source, statement, value};
-use crate::store::sql::{Column, Columns, Kind};
+use super::rows::{Row, Set, assignments, json, json_cell_option, limit, nanos, source, statement};
+use crate::store::sql::{Cell, Column, Columns, Kind};
 use crate::store::{AttemptRow, Result, SessionLock, SessionRow, StepRow};
 
 const ATTEMPT: &str = "a.job_id, a.token, a.session_id, a.worker, a.claimed_at, a.ended_at, a.ending, \
@@ -39,17 +39,20 @@ fn attempt_columns() -> Vec<Column> {
 
 fn push_attempt(set: &mut Set<'_>, attempt: &AttemptRow) -> Result<()> {
     set.push([
-        value::id(attempt.job.as_u128()),
-        value::number(attempt.token),
-        value::id(attempt.session.as_u128()),
+        Cell::Id(attempt.job.as_u128()),
+        i64::from(attempt.token).into(),
+        Cell::Id(attempt.session.as_u128()),
         attempt.worker.as_str().into(),
-        value::time(attempt.claimed_at),
-        value::time_option(attempt.ended_at),
+        Cell::Time(attempt.claimed_at),
+        attempt.ended_at.map(Cell::Time).into(),
         attempt.ending.as_deref().into(),
-        value::bytes(attempt.fingerprint.as_ref().map(|f| f.0.as_slice())),
-        value::json_option(attempt.answer.as_ref())?,
+        attempt
+            .fingerprint
+            .map(|f| Cell::Bytes(f.0.to_vec()))
+            .into(),
+        json_cell_option(attempt.answer.as_ref())?,
         attempt.error.as_deref().into(),
-        value::json_option(attempt.kept_result.as_ref())?,
+        json_cell_option(attempt.kept_result.as_ref())?,
     ]);
     Ok(())
 }
@@ -85,17 +88,14 @@ pub(super) async fn attempts(
     }
     let mut set = Set::new(ATTEMPT_KEY);
     for (job, token) in keys {
-        set.push([value::id(job.as_u128()), value::number(*token)]);
+        set.push([Cell::Id(job.as_u128()), i64::from(*token).into()]);
     }
     let sql = format!(
         "SELECT {ATTEMPT} FROM {} JOIN andon_attempts a \
          ON a.job_id = r.job_id AND a.token = r.token ORDER BY r.ord",
         source(ATTEMPT_KEY, 1)
     );
-    let rows = statement(sql)
-        .bind(set.bound())
-        .fetch_all(&mut *connection)
-        .await?;
+    let rows = set.bind(statement(sql)).fetch_all(&mut *connection).await?;
     with_verdicts(connection, rows).await
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn add_attempts(
         names.join(", r."),
         source(&columns, 1)
     );
-    let written = statement(sql).bind(set.bound()).execute(connection).await?;
+    let written = set.bind(statement(sql)).execute(connection).await?;
     all(written.rows_affected(), attempts.len(), "jobs of attempts")
 }
 
@@ -204,7 +204,7 @@ pub(super) async fn write_attempts(
         assignments(ATTEMPT_VALUES),
         source(&columns, 1)
     );
-    let written = statement(sql).bind(set.bound()).execute(connection).await?;
+    let written = set.bind(statement(sql)).execute(connection).await?;
     all(written.rows_affected(), attempts.len(), "attempts")
 }
 

@@ -1,6 +1,6 @@
 //! Where SQLite differs from PostgreSQL, each with the reason. The rest is `../sql/`.
 
-use andon::Timestamp;
+use andon::{CampaignId, Timestamp};
 use serde_json::Value;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -9,12 +9,14 @@ use sqlx::types::Json;
 use sqlx::{Decode, Encode, Type};
 use uuid::Uuid;
 
-use crate::store::sql::{Kind, micros};
-use crate::store::{GateLock, Result, SessionLock};
+use crate::store::sql::{Cell, Column, Kind, micros};
+use crate::store::{CampaignLock, GateLock, Result, SessionLock};
 
 pub(super) type Db = sqlx::Sqlite;
 pub(super) type Connection = sqlx::SqliteConnection;
 pub(super) type Row = sqlx::sqlite::SqliteRow;
+/// A statement with what is bound to it.
+pub(super) type Query<'q> = sqlx::query::Query<'q, Db, <Db as sqlx::Database>::Arguments>;
 
 /// One transaction writes at a time, and nothing it has read can change under it: with that, all locks
 /// below are taken already.
@@ -62,26 +64,54 @@ impl<'r> Decode<'r, Db> for Time {
     }
 }
 
-/// A time inside a set.
-pub(super) fn json_time(time: Timestamp) -> Value {
-    Value::from(micros(time))
-}
-
-/// The rows of a set as the table `r`. One parameter whatever the number of rows: SQLite has no
-/// arrays, and a limit on parameters.
-pub(super) fn set(columns: &[(&str, Kind)], parameter: u8) -> String {
+/// The rows of a set as the table `r`: JSON, an array of arrays. SQLite has no arrays, and a limit on
+/// parameters.
+pub(super) fn set(columns: &[Column], parameter: usize) -> String {
     let selected: Vec<String> = columns
         .iter()
-        .map(|(name, kind)| match kind {
-            Kind::Id => format!("unhex(value ->> '{name}', '-') AS {name}"),
-            Kind::Bytes => format!("unhex(value ->> '{name}') AS {name}"),
+        .enumerate()
+        .map(|(index, (name, kind))| match kind {
+            Kind::Id | Kind::Bytes => format!("unhex(value ->> {index}) AS {name}"),
             Kind::Text | Kind::Int | Kind::Bool | Kind::Time | Kind::Json => {
-                format!("value ->> '{name}' AS {name}")
+                format!("value ->> {index} AS {name}")
             }
         })
         .collect();
     let selected = selected.join(", ");
-    format!("(SELECT {selected} FROM json_each(${parameter})) AS r")
+    format!("(SELECT key AS ord, {selected} FROM json_each(${parameter})) AS r")
+}
+
+/// Binds the rows of a set, as [`set`] reads them: JSON has no ids, times and bytes.
+pub(super) fn bind_set<'q>(
+    statement: Query<'q>,
+    _columns: &[Column],
+    rows: Vec<Vec<Cell>>,
+) -> Query<'q> {
+    let value = |cell| match cell {
+        Cell::Null => Value::Null,
+        Cell::Id(id) => Value::String(Uuid::from_u128(id).simple().to_string()),
+        Cell::Text(text) | Cell::Json(text) => Value::String(text),
+        Cell::Int(number) => number.into(),
+        Cell::Bool(yes) => yes.into(),
+        Cell::Time(time) => micros(time).into(),
+        Cell::Bytes(bytes) => Value::String(hex(&bytes)),
+    };
+    let rows: Vec<Vec<Value>> = rows
+        .into_iter()
+        .map(|row| row.into_iter().map(value).collect())
+        .collect();
+    statement.bind(Json(rows))
+}
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A set of ids: JSON.
@@ -131,6 +161,15 @@ pub(super) async fn lock_gate(_connection: &mut Connection, _lock: GateLock) -> 
 /// See [`BEGIN_WRITE`].
 #[expect(clippy::unused_async, reason = "as on PostgreSQL")]
 pub(super) async fn lock_journal(_connection: &mut Connection) -> Result<()> {
+    Ok(())
+}
+
+/// See [`BEGIN_WRITE`].
+#[expect(clippy::unused_async, reason = "as on PostgreSQL")]
+pub(super) async fn lock_campaigns(
+    _connection: &mut Connection,
+    _locks: &[(CampaignId, CampaignLock)],
+) -> Result<()> {
     Ok(())
 }
 
