@@ -1,5 +1,6 @@
 //! I16: once a pause has returned to its caller, no claim or start commits until a resume. R21: no claim
-//! commits once its campaign is cancelled, or its session ended.
+//! commits once its campaign is cancelled, or its session ended. R27: of endings that come at once, one is
+//! the last.
 //!
 //! Shown with real transactions held between their lock and their statement, in both orders, for
 //! pauses of the queue, of a campaign, of a job, and by a breaker (cases Q3, B2), for a cancelled
@@ -17,13 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon::{
-    Actor, ActorName, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, ErrorText, Intake,
-    JobId, JobStage, QueueState, Refusal, ServiceName, SessionId,
+    Actor, ActorName, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, CampaignStage,
+    ErrorText, Fingerprint, Intake, JobId, JobStage, QueueState, Refusal, ServiceName, SessionId,
 };
 use andon_adapter::line::calls::Calls;
 use andon_adapter::line::campaigns::{self, NewCampaign};
 use andon_adapter::line::jobs::{self, NewJob};
-use andon_adapter::line::work::{self, CallReport, Registration};
+use andon_adapter::line::work::{self, CallReport, EndingReport, How, Registration};
 use andon_adapter::line::{Error, Line, Settings, queue};
 use andon_adapter::store::{self, Access, GateLock, SessionLock, SharedStore, Tx};
 use serde_json::json;
@@ -48,6 +49,10 @@ struct Fixture {
 }
 
 async fn fixture(store: SharedStore, jobs_total: usize) -> Fixture {
+    fixture_of(store, jobs_total, Intake::Closed).await
+}
+
+async fn fixture_of(store: SharedStore, jobs_total: usize, intake: Intake) -> Fixture {
     let settings = Settings {
         services: [(openai(), BreakerSettings::default())].into(),
         ..Settings::default()
@@ -61,7 +66,7 @@ async fn fixture(store: SharedStore, jobs_total: usize) -> Fixture {
                     name: "c".into(),
                     description: None,
                     metadata: json!({}),
-                    intake: Intake::Closed,
+                    intake,
                     jobs: (0..jobs_total)
                         .map(|_| NewJob::new("k", json!({})))
                         .collect(),
@@ -493,6 +498,114 @@ async fn a_sweep_waits_for_a_retry(database: support::Database) {
     assert_eq!(job(&f).await.row.facts.stage(), JobStage::Pending);
 }
 
+/// Claims up to so many jobs, in a transaction of its own.
+async fn claim(f: &Fixture, limit: u32) -> Vec<EndingReport> {
+    let (turn, session) = (f.line.turn(), f.session);
+    let leases = f
+        .line
+        .transact(move |tx| {
+            let turn = turn.clone();
+            Box::pin(async move { Ok(work::claim(tx, &turn, session, limit, None).await?.0) })
+        })
+        .await
+        .unwrap();
+    let complete = |lease: &work::Lease| EndingReport {
+        job: lease.job.facts.id(),
+        token: lease.job.facts.token(),
+        fingerprint: Fingerprint([7; 32]),
+        how: How::Complete {
+            result: None,
+            spawn: Vec::new(),
+        },
+    };
+    leases.iter().map(complete).collect()
+}
+
+async fn end(tx: &mut dyn Tx, reports: &[EndingReport]) -> Result<(), Error> {
+    let by = Actor::Worker(ActorName::new("w").unwrap());
+    let (answers, ..) = work::end(tx, &Calls::default(), &by, reports).await?;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    Ok(())
+}
+
+async fn ended(f: Arc<Fixture>, reports: Vec<EndingReport>) {
+    f.line
+        .transact(move |tx| {
+            let reports = reports.clone();
+            Box::pin(async move { end(tx, &reports).await })
+        })
+        .await
+        .unwrap();
+}
+
+async fn campaign_stage(f: &Fixture) -> CampaignStage {
+    let campaign = f.campaign;
+    let rows = f
+        .line
+        .query(move |tx| Box::pin(async move { Ok(tx.campaigns(&[campaign]).await?) }))
+        .await
+        .unwrap();
+    rows[0].facts.stage()
+}
+
+/// While a job is PENDING none of them is the last: they do not wait for each other.
+async fn endings_go_side_by_side_until_nothing_is_pending(store: SharedStore) {
+    let f = Arc::new(fixture(store, 4).await);
+    let mut reports = claim(&f, 3).await;
+    let (third, second) = (reports.pop().unwrap(), reports.pop().unwrap());
+    let mut open = f.line.store().begin(Access::Write).await.unwrap();
+    end(&mut *open, &reports).await.unwrap();
+    ended(Arc::clone(&f), vec![second]).await;
+    open.commit().await.unwrap();
+
+    let last = claim(&f, 1).await;
+    let mut open = f.line.store().begin(Access::Write).await.unwrap();
+    end(&mut *open, &last).await.unwrap();
+    let very_last = tokio::spawn(ended(Arc::clone(&f), vec![third]));
+    let very_last = waiting(very_last, "the last ending, for the one before").await;
+    open.commit().await.unwrap();
+    very_last.await.unwrap();
+    assert_eq!(campaign_stage(&f).await, CampaignStage::Completed);
+}
+
+/// R28: an addition waits for no ending and for no other addition, nor they for it.
+async fn additions_go_side_by_side(store: SharedStore) {
+    let f = Arc::new(fixture_of(store, 3, Intake::OpenEnded).await);
+    let ended_first = claim(&f, 1).await;
+    let more = || [NewJob::new("k", json!({}))];
+    let mut one = f.line.store().begin(Access::Write).await.unwrap();
+    jobs::enqueue(&mut *one, f.campaign, &more()).await.unwrap();
+    let mut two = f.line.store().begin(Access::Write).await.unwrap();
+    jobs::enqueue(&mut *two, f.campaign, &more()).await.unwrap();
+    ended(Arc::clone(&f), ended_first).await;
+    two.commit().await.unwrap();
+    one.commit().await.unwrap();
+    assert_eq!(claim(&f, 10).await.len(), 4);
+}
+
+/// Claims and endings as they come: whatever their order, the campaign is settled by the last.
+async fn however_endings_meet_the_last_settles(store: SharedStore) {
+    let f = Arc::new(fixture(store, 40).await);
+    let workers: Vec<_> = (0..6)
+        .map(|worker| {
+            let f = Arc::clone(&f);
+            tokio::spawn(async move {
+                loop {
+                    let reports = claim(&f, 1 + worker % 2).await;
+                    if reports.is_empty() {
+                        return;
+                    }
+                    ended(Arc::clone(&f), reports).await;
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(campaign_stage(&f).await, CampaignStage::Completed);
+}
+
 async fn both_orders(way: PauseBy, stores: [support::Database; 2]) {
     let [first, second] = stores;
     a_pause_waits_for_a_claim_that_holds_the_gate(first.store.clone(), way).await;
@@ -551,4 +664,20 @@ async fn r21_no_claim_commits_once_its_campaign_is_cancelled_or_its_session_ende
 async fn r24_r26_a_retry_and_a_sweep_lock_in_one_order_on_postgres() {
     a_retry_waits_for_a_sweep_and_decides_afresh(support::postgres().await).await;
     a_sweep_waits_for_a_retry(support::postgres().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_endings_of_a_campaign_go_side_by_side_until_nothing_is_pending_on_postgres() {
+    endings_go_side_by_side_until_nothing_is_pending(support::postgres().await.store.clone()).await;
+    additions_go_side_by_side(support::postgres().await.store.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r27_however_endings_meet_the_last_settles_the_campaign_on_both_stores() {
+    let database = support::sqlite().await;
+    however_endings_meet_the_last_settles(database.store.clone()).await;
+    for _ in 0..8 {
+        let database = support::postgres().await;
+        however_endings_meet_the_last_settles(database.store.clone()).await;
+    }
 }
