@@ -13,7 +13,7 @@
 //!   that everything after it is seen as of after the lock: on this rests I16.
 //! * **Locks last until the transaction ends**: the advisory lock of the gate, shared or exclusive, with
 //!   PostgreSQL's queue (who asks for it waits behind everybody who asked before in a conflicting mode);
-//!   the advisory lock of the journal; row locks, shared or not. `SKIP LOCKED` passes over what others
+//!   the advisory locks of campaigns, shared or not, and of the journal; row locks, shared or not. `SKIP LOCKED` passes over what others
 //!   hold, and over rows whose newest version no longer fits. A cycle of waits is a deadlock, and is
 //!   reported as found, although PostgreSQL would abort one of the transactions and the line would try
 //!   it again.
@@ -36,8 +36,8 @@
 //! one point at a time ([`Shape`]), and for each the shortest counter-example and its length are pinned
 //! ([`WRONG`]): no lock on the gate; the lock inside the claim's own statement; a share of the queue's row
 //! alone (it sees a pause of the queue and misses one of a campaign); the gate read before its lock; locks in
-//! another order (a deadlock in four steps); endings that do not lock the campaign (two last ones leave it
-//! unsettled); claims that do not lock their job, or do not share their session; adding jobs without the
+//! another order (a deadlock in four steps); endings that do not lock the campaign, or only ever share it,
+//! or look once whether a job is still PENDING there (two last ones leave it unsettled); claims that do not lock their job, or do not share their session; adding jobs without the
 //! campaign's lock; a success that writes a breaker, or a cancel of a campaign, without holding the gate; a
 //! retry that locks the session last, or does not look again at who holds the job.
 //!
@@ -258,6 +258,12 @@ impl Transactions {
                 .into_iter()
                 .collect()
         };
+        let campaign = |mode| -> Vec<Need> {
+            let id = program.campaign(&state.database);
+            id.map(|id| Need::Row(Row::CampaignLock(id), mode))
+                .into_iter()
+                .collect()
+        };
         let writes = &transaction.writes;
         let all = |rows: Vec<Row>| rows.into_iter().flat_map(|one| row(Some(one))).collect();
         match statement {
@@ -273,7 +279,10 @@ impl Transactions {
                 .into_iter()
                 .collect(),
             Statement::LockHolder => row(transaction.read.holder.map(Row::Session)),
-            Statement::LockCampaign => row(program.campaign(&state.database).map(Row::Campaign)),
+            Statement::LockCampaign => campaign(Mode::Exclusive),
+            Statement::ShareCampaign => campaign(Mode::Shared),
+            Statement::LockCampaignAsSeen if transaction.read.is_shared => campaign(Mode::Shared),
+            Statement::LockCampaignAsSeen => campaign(Mode::Exclusive),
             Statement::LockJob => row(program.job().map(Row::Job)),
             Statement::WriteSessions => {
                 all(writes.sessions.keys().copied().map(Row::Session).collect())
@@ -296,6 +305,8 @@ impl Transactions {
             | Statement::ReadHeld
             | Statement::ReadCampaigns
             | Statement::ReadCampaign
+            | Statement::LookAtCounts
+            | Statement::CheckCounts
             | Statement::ReadCounts
             | Statement::ReadMarks
             | Statement::ReadAttempt
@@ -464,7 +475,14 @@ impl Transactions {
                 read.is_held = holder(snapshot, program) == program.session();
             }
             Statement::ReadCampaigns => read.campaigns.clone_from(&snapshot.campaigns),
-            Statement::ReadCampaign | Statement::LockCampaign => {
+            Statement::LookAtCounts => {
+                let counts = campaign.and_then(|id| snapshot.counts.get(&id));
+                read.is_shared = counts.is_some_and(|counts| counts.pending > 0);
+            }
+            Statement::ReadCampaign
+            | Statement::LockCampaign
+            | Statement::ShareCampaign
+            | Statement::LockCampaignAsSeen => {
                 let row = campaign.and_then(|id| database.campaigns.get(&id));
                 read.campaigns = row.map(|row| (row.id(), row.clone())).into_iter().collect();
             }
@@ -503,6 +521,7 @@ impl Transactions {
             Statement::LockGate(_)
             | Statement::LockQueueRow(_)
             | Statement::CheckHolder
+            | Statement::CheckCounts
             | Statement::Decide
             | Statement::WriteSessions
             | Statement::WriteCampaigns
@@ -526,6 +545,8 @@ impl Transactions {
             };
             if statement == Statement::CheckHolder {
                 transaction.check_holder()?;
+            } else if statement == Statement::CheckCounts {
+                transaction.check_counts()?;
             } else if statement == Statement::Decide {
                 let decided = program.decide(&transaction.read, &self.names)?;
                 transaction.read = Read::default();
@@ -640,6 +661,14 @@ impl Transaction {
         }
     }
 
+    /// R27. The last PENDING job has gone in between: decided afresh, as above.
+    fn check_counts(&self) -> Result<(), Refused> {
+        if self.read.is_shared && self.read.counts.pending == 0 {
+            return Err(Refused("the campaign has no PENDING job any more".into()));
+        }
+        Ok(())
+    }
+
     /// Whether a statement has anything to do. A claim on a line that is not open reads no job; a sweep
     /// of a session that holds nothing locks none; nothing is written that does not change.
     fn has_to_run(&self, program: Program, statement: Statement, names: &Names) -> bool {
@@ -649,7 +678,8 @@ impl Transaction {
                 self.is_open()
             }
             Statement::LockHolder => self.read.holder.is_some(),
-            Statement::LockCampaign
+            Statement::LockCampaignAsSeen
+            | Statement::LookAtCounts
             | Statement::LockJob
             | Statement::ReadCounts
             | Statement::ReadAttempt => !program.ends_session() || self.read.is_held,

@@ -92,7 +92,7 @@ impl Database {
     }
 }
 
-/// A row that can be locked.
+/// What can be locked besides the gate and the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Row {
     /// The queue's.
@@ -101,6 +101,8 @@ pub enum Row {
     Breaker(usize),
     /// A worker session's.
     Session(SessionId),
+    /// The lock on a campaign, which is no row: advisory.
+    CampaignLock(CampaignId),
     /// A campaign's.
     Campaign(CampaignId),
     /// A job's.

@@ -32,6 +32,10 @@ pub enum Shape {
     LocksSwapped,
     /// An ending does not lock its job's campaign.
     SettleUnlocked,
+    /// An ending shares its job's campaign, whatever it has seen there.
+    SettleShared,
+    /// An ending shares a campaign in which it saw a PENDING job, and does not look again.
+    PendingSeenOnce,
     /// A claim reads proposals without locking them.
     ClaimUnlocked,
     /// Adding jobs does not lock the campaign.
@@ -135,6 +139,15 @@ pub enum Statement {
     ReadCampaign,
     /// Locks the campaign, and reads it.
     LockCampaign,
+    /// Shares the campaign beside endings and additions, and reads it.
+    ShareCampaign,
+    /// Counts the campaign's jobs, to see whether the ending may be the last (R27).
+    LookAtCounts,
+    /// Shares the campaign if a PENDING job was seen there, and else locks it; reads it.
+    LockCampaignAsSeen,
+    /// Gives up if it shares a campaign that has no PENDING job any more: no statement, but done between
+    /// two.
+    CheckCounts,
     /// Locks the job, and reads it.
     LockJob,
     /// Counts the campaign's jobs.
@@ -192,6 +205,15 @@ const WRITES: [Statement; 6] = [
     Statement::WriteGate,
     Statement::AppendJournal,
     Statement::Commit,
+];
+
+/// How whatever ends a job locks it and its campaign (R27).
+const WORK_SET: [Statement; 5] = [
+    Statement::LookAtCounts,
+    Statement::LockCampaignAsSeen,
+    Statement::LockJob,
+    Statement::ReadCounts,
+    Statement::CheckCounts,
 ];
 
 impl Program {
@@ -294,7 +316,7 @@ impl Program {
             Self::Enqueue(_) if shape == Shape::EnqueueUnlocked => {
                 vec![S::ReadCampaign, S::ReadGate]
             }
-            Self::Enqueue(_) => vec![S::LockCampaign, S::ReadGate],
+            Self::Enqueue(_) => vec![S::ShareCampaign, S::ReadGate],
             Self::CancelCampaign(_) if shape != Shape::CancelUnlocked => {
                 gate_change(&campaign_then(&[S::ReadGate]))
             }
@@ -302,25 +324,21 @@ impl Program {
                 campaign_then(&[S::ReadGate])
             }
             Self::End(_, how) => {
-                let reads: &[S] = match shape {
-                    Shape::SettleUnlocked => &[
-                        S::LockJob,
-                        S::ReadCampaign,
-                        S::ReadCounts,
-                        S::ReadGate,
-                        S::ReadAttempt,
-                    ],
-                    _ => &[
-                        S::LockCampaign,
+                let locks: &[S] = match shape {
+                    Shape::SettleUnlocked => &[S::LockJob, S::ReadCampaign, S::ReadCounts],
+                    Shape::SettleShared => &[S::ShareCampaign, S::LockJob, S::ReadCounts],
+                    Shape::PendingSeenOnce => &[
+                        S::LookAtCounts,
+                        S::LockCampaignAsSeen,
                         S::LockJob,
                         S::ReadCounts,
-                        S::ReadGate,
-                        S::ReadAttempt,
                     ],
+                    _ => &WORK_SET,
                 };
+                let reads = [locks, &[S::ReadGate, S::ReadAttempt]].concat();
                 match how {
-                    How::FailService => gate_change(reads),
-                    How::Complete | How::FailPermanent | How::Release => reads.to_vec(),
+                    How::FailService => gate_change(&reads),
+                    How::Complete | How::FailPermanent | How::Release => reads,
                 }
             }
             Self::Succeed(_) => {
@@ -415,12 +433,7 @@ impl Program {
 
     fn end_session() -> Vec<Statement> {
         use Statement as S;
-        vec![
-            S::LockSession,
-            S::ReadHeld,
-            S::LockCampaign,
-            S::LockJob,
-            S::ReadCounts,
+        let then = [
             S::ReadGate,
             S::ReadAttempt,
             S::Decide,
@@ -429,7 +442,8 @@ impl Program {
             S::WriteSessions,
             S::AppendJournal,
             S::Commit,
-        ]
+        ];
+        [[S::LockSession, S::ReadHeld].as_slice(), &WORK_SET, &then].concat()
     }
 }
 
@@ -444,6 +458,8 @@ pub struct Read {
     pub jobs: BTreeMap<JobId, AnyJob>,
     /// The counts of the campaign's jobs.
     pub counts: JobCounts,
+    /// Whether a look has seen a PENDING job in the campaign, which is shared then.
+    pub is_shared: bool,
     /// The session.
     pub session: Option<Session>,
     /// Whether the session held the job.
@@ -488,6 +504,7 @@ impl Read {
             is_held,
             holder: job.and_then(AnyJob::holder),
             is_free: false,
+            is_shared: false,
             attempt: first_token(program.job())
                 .and_then(|key| database.attempts.get(&key).cloned()),
             jobs: job.map(|row| (row.id(), row.clone())).into_iter().collect(),

@@ -41,6 +41,8 @@ pub enum Scenario {
     StartPauseCampaign,
     /// Two last endings and the background pass.
     LastEndings,
+    /// Two endings while the last PENDING job is cancelled.
+    LastPending,
     /// The same ending twice at once.
     SameEnding,
     /// A job is added to an open-ended campaign that is closed, while its only job completes.
@@ -73,7 +75,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ClaimPauseQueue,
         Self::ClaimPauseCampaign,
         Self::ClaimPauseJob,
@@ -85,6 +87,7 @@ impl Scenario {
         Self::StartPauseQueue,
         Self::StartPauseCampaign,
         Self::LastEndings,
+        Self::LastPending,
         Self::SameEnding,
         Self::EnqueueClose,
         Self::CancelJobClaim,
@@ -115,6 +118,7 @@ impl Scenario {
             Self::StartPauseQueue => "a start and a pause of the queue",
             Self::StartPauseCampaign => "a start and a pause of the same campaign",
             Self::LastEndings => "two last endings and the background pass",
+            Self::LastPending => "two endings while the last PENDING job is cancelled",
             Self::SameEnding => "the same ending twice at once",
             Self::EnqueueClose => {
                 "a job is added to an open-ended campaign that is closed, while its only job completes"
@@ -178,6 +182,11 @@ impl Scenario {
                 P::End(JOB, How::Complete),
                 P::End(JOB_2, How::FailPermanent),
                 P::Settle(CAMPAIGN),
+            ],
+            Self::LastPending => vec![
+                P::End(JOB, How::Complete),
+                P::End(JOB_2, How::Complete),
+                P::CancelJob(JOB_3),
             ],
             Self::SameEnding => vec![P::End(JOB, How::Complete), P::End(JOB, How::Complete)],
             Self::EnqueueClose => vec![
@@ -245,6 +254,11 @@ impl Scenario {
                 claim(&mut line, JOB, ALIVE)?;
                 claim(&mut line, JOB_2, ALIVE)?;
             }
+            Self::LastPending => {
+                running(&mut line, CAMPAIGN, &[JOB, JOB_2, JOB_3])?;
+                claim(&mut line, JOB, ALIVE)?;
+                claim(&mut line, JOB_2, ALIVE)?;
+            }
             Self::StopAndGo => {
                 running(&mut line, CAMPAIGN, &[JOB])?;
                 running(&mut line, OTHER, &[JOB_2])?;
@@ -301,6 +315,7 @@ pub(super) const CAMPAIGN: CampaignId = CampaignId::from_u128(1);
 pub(super) const OTHER: CampaignId = CampaignId::from_u128(2);
 pub(super) const JOB: JobId = JobId::from_u128(11);
 const JOB_2: JobId = JobId::from_u128(12);
+const JOB_3: JobId = JobId::from_u128(13);
 const ALIVE: SessionId = SessionId::from_u128(21);
 const SECOND: SessionId = SessionId::from_u128(22);
 /// This session has expired when the transactions begin.
@@ -355,7 +370,7 @@ fn claim(line: &mut Line, job: JobId, session: SessionId) -> Option<()> {
 }
 
 /// Every scenario as shipped, with how many states it reaches.
-const CONFIGURATIONS: [(Scenario, &str, usize); 25] = [
+const CONFIGURATIONS: [(Scenario, &str, usize); 26] = [
     (
         Scenario::ClaimPauseQueue,
         "transactions-claim-pause-queue",
@@ -371,7 +386,7 @@ const CONFIGURATIONS: [(Scenario, &str, usize); 25] = [
     (
         Scenario::ClaimServiceFailure,
         "transactions-claim-service-failure",
-        186,
+        195,
     ),
     (
         Scenario::ClaimResumeKeep,
@@ -398,15 +413,16 @@ const CONFIGURATIONS: [(Scenario, &str, usize); 25] = [
         "transactions-start-pause-campaign",
         102,
     ),
-    (Scenario::LastEndings, "transactions-last-endings", 1476),
-    (Scenario::SameEnding, "transactions-same-ending", 171),
-    (Scenario::EnqueueClose, "transactions-enqueue-close", 1653),
+    (Scenario::LastEndings, "transactions-last-endings", 1680),
+    (Scenario::LastPending, "transactions-last-pending", 2599),
+    (Scenario::SameEnding, "transactions-same-ending", 196),
+    (Scenario::EnqueueClose, "transactions-enqueue-close", 1893),
     (
         Scenario::CancelJobClaim,
         "transactions-cancel-job-claim",
         141,
     ),
-    (Scenario::RetrySettle, "transactions-retry-settle", 177),
+    (Scenario::RetrySettle, "transactions-retry-settle", 195),
     (
         Scenario::ResetResumeReport,
         "transactions-reset-resume-report",
@@ -415,26 +431,26 @@ const CONFIGURATIONS: [(Scenario, &str, usize); 25] = [
     (
         Scenario::SweepEndClaim,
         "transactions-sweep-end-claim",
-        1793,
+        2120,
     ),
-    (Scenario::EndPauseJob, "transactions-end-pause-job", 188),
+    (Scenario::EndPauseJob, "transactions-end-pause-job", 202),
     (Scenario::ResumeResume, "transactions-resume-resume", 121),
     (
         Scenario::SuccessFailures,
         "transactions-success-failures",
         1454,
     ),
-    (Scenario::StopAndGo, "transactions-stop-and-go", 25_413),
+    (Scenario::StopAndGo, "transactions-stop-and-go", 26_131),
     (
         Scenario::ClaimCancelCampaign,
         "transactions-claim-cancel-campaign",
         146,
     ),
-    (Scenario::RetrySweep, "transactions-retry-sweep", 189),
+    (Scenario::RetrySweep, "transactions-retry-sweep", 197),
     (
         Scenario::ClaimDeregister,
         "transactions-claim-deregister",
-        133,
+        135,
     ),
     (
         Scenario::ClaimCancelRetry,
@@ -469,7 +485,7 @@ pub struct Wrong {
 }
 
 /// Wrong shapes, and what must be found of each.
-pub const WRONG: [Wrong; 23] = [
+pub const WRONG: [Wrong; 25] = [
     wrong(Shape::NoLock, Scenario::ClaimPauseQueue, "I16", 11),
     wrong(Shape::NoLock, Scenario::ClaimPauseCampaign, "I16", 13),
     wrong(Shape::NoLock, Scenario::StartPauseQueue, "I16", 11),
@@ -494,6 +510,8 @@ pub const WRONG: [Wrong; 23] = [
     ),
     wrong(Shape::SettleUnlocked, Scenario::LastEndings, "R27", 14),
     wrong(Shape::SettleUnlocked, Scenario::RetrySettle, "R28", 17),
+    wrong(Shape::SettleShared, Scenario::LastEndings, "R27", 14),
+    wrong(Shape::PendingSeenOnce, Scenario::LastPending, "R27", 23),
     wrong(Shape::ClaimUnlocked, Scenario::ClaimClaimPause, "I9", 14),
     wrong(Shape::ClaimUnlocked, Scenario::CancelJobClaim, "I10", 15),
     wrong(Shape::EnqueueUnlocked, Scenario::EnqueueClose, "R28", 10),
@@ -506,7 +524,7 @@ pub const WRONG: [Wrong; 23] = [
         13,
     ),
     wrong(Shape::SessionUnlocked, Scenario::ClaimDeregister, "R21", 12),
-    wrong(Shape::SessionLast, Scenario::RetrySweep, "no deadlock", 9),
+    wrong(Shape::SessionLast, Scenario::RetrySweep, "no deadlock", 10),
     wrong(
         Shape::HolderSeenOnce,
         Scenario::ClaimCancelRetry,

@@ -28,6 +28,7 @@ pub(super) fn of(scenario: Scenario) -> Vec<Sometimes> {
         }
         Scenario::StartPauseCampaign => vec![STARTS, FIRST_WAITS, SECOND_WAITS, IN_ORDER],
         Scenario::LastEndings => LAST_ENDINGS.to_vec(),
+        Scenario::LastPending => LAST_PENDING.to_vec(),
         Scenario::SameEnding => vec![FIRST_WAITS, REPLAYED],
         Scenario::EnqueueClose => ENQUEUE_CLOSE.to_vec(),
         Scenario::CancelJobClaim => CANCEL_CLAIM.to_vec(),
@@ -166,6 +167,23 @@ const LAST_ENDINGS: &[Sometimes] = &[
     ("the background pass comes in between", |_, s| {
         s.in_order(0, 2) && s.in_order(2, 1)
     }),
+    SETTLES,
+];
+
+const LAST_PENDING: &[Sometimes] = &[
+    ("two endings share the campaign", |_, s| {
+        let mut endings = s.transactions.iter().take(2);
+        endings.all(|ending| ending.read.is_shared && !ending.rows.is_empty())
+    }),
+    FIRST_WAITS,
+    SECOND_WAITS,
+    ("the cancel waits for an ending", |m, s| {
+        m.waits_for(s, 2, 0)
+    }),
+    (
+        "the last PENDING job has gone, and both endings give up",
+        |_, s| s.committed(2) && is(s, 0, &Phase::Refused) && is(s, 1, &Phase::Refused),
+    ),
     SETTLES,
 ];
 

@@ -65,6 +65,16 @@ fn r27_two_last_endings_that_do_not_lock_the_campaign_leave_it_unsettled() {
 }
 
 #[test]
+fn r27_two_last_endings_that_share_the_campaign_leave_it_unsettled() {
+    check(Shape::SettleShared);
+}
+
+#[test]
+fn r27_endings_that_do_not_look_again_miss_that_nothing_is_pending_any_more() {
+    check(Shape::PendingSeenOnce);
+}
+
+#[test]
 fn i9_i10_a_claim_that_does_not_lock_its_job_gives_one_token_twice() {
     check(Shape::ClaimUnlocked);
 }
@@ -117,7 +127,7 @@ fn a_counter_example_reads_as_numbered_sentences() {
         &[
             "1. start takes the shared lock",
             "2. pause campaign locks the campaign",
-            "3. start asks for the campaign's row, and waits for pause campaign",
+            "3. start asks for the campaign, and waits for pause campaign",
             "4. pause campaign asks for the exclusive lock, and waits for start",
         ],
     );

@@ -28,7 +28,10 @@ pub(super) fn sentence(
             | Statement::ShareSession
             | Statement::LockHolder
             | Statement::WriteSessions => "asks for the session's row",
-            Statement::LockCampaign | Statement::WriteCampaigns => "asks for the campaign's row",
+            Statement::LockCampaign | Statement::ShareCampaign | Statement::LockCampaignAsSeen => {
+                "asks for the campaign"
+            }
+            Statement::WriteCampaigns => "asks for the campaign's row",
             Statement::LockJob | Statement::WriteJobs => "asks for the job's row",
             Statement::WriteGate => "asks for the gate's rows",
             _ => "asks for the journal",
@@ -53,6 +56,10 @@ pub(super) fn sentence(
         Statement::ReadCampaigns => "reads the campaigns",
         Statement::ReadCampaign => "reads the campaign without a lock",
         Statement::LockCampaign => "locks the campaign",
+        Statement::ShareCampaign => "shares the campaign",
+        Statement::LockCampaignAsSeen if transaction.read.is_shared => "shares the campaign",
+        Statement::LockCampaignAsSeen => "locks the campaign",
+        Statement::LookAtCounts => "looks whether a job of the campaign is PENDING",
         Statement::LockJob => "locks the job",
         Statement::ReadCounts => "counts the campaign's jobs",
         Statement::ReadMarks => "looks for marks",
@@ -70,7 +77,7 @@ pub(super) fn sentence(
         Statement::WriteJobs => "writes the job",
         Statement::WriteGate => "writes the gate",
         Statement::AppendJournal => "locks the journal and appends to it",
-        Statement::Decide | Statement::CheckHolder => "decides",
+        Statement::Decide | Statement::CheckHolder | Statement::CheckCounts => "decides",
         Statement::Commit => return committed(name, transaction.outcome),
     };
     if transaction.phase == Phase::Refused {
