@@ -281,8 +281,9 @@ impl Transactions {
             Statement::LockHolder => row(transaction.read.holder.map(Row::Session)),
             Statement::LockCampaign => campaign(Mode::Exclusive),
             Statement::ShareCampaign => campaign(Mode::Shared),
-            Statement::LockCampaignAsSeen if transaction.read.is_shared => campaign(Mode::Shared),
-            Statement::LockCampaignAsSeen => campaign(Mode::Exclusive),
+            Statement::LockCampaignAsSeen => {
+                campaign(transaction.read.lock.unwrap_or(Mode::Exclusive))
+            }
             Statement::LockJob => row(program.job().map(Row::Job)),
             Statement::WriteSessions => {
                 all(writes.sessions.keys().copied().map(Row::Session).collect())
@@ -438,16 +439,7 @@ impl Transactions {
         let Some(transaction) = transactions.get_mut(index) else {
             return Ok(());
         };
-        for need in needs {
-            match need {
-                Need::Gate(mode) => transaction.gate = Some(mode),
-                Need::Row(row, mode) => {
-                    let held = transaction.rows.entry(row).or_insert(mode);
-                    *held = mode.max(*held);
-                }
-                Need::Journal => transaction.journal = true,
-            }
-        }
+        transaction.hold(needs);
         let gate = |database: &Database| database.gate().map_err(|e| Refused(e.to_string()));
         let campaign = program.campaign(database);
         let read = &mut transaction.read;
@@ -477,7 +469,8 @@ impl Transactions {
             Statement::ReadCampaigns => read.campaigns.clone_from(&snapshot.campaigns),
             Statement::LookAtCounts => {
                 let counts = campaign.and_then(|id| snapshot.counts.get(&id));
-                read.is_shared = counts.is_some_and(|counts| counts.pending > 0);
+                let has_pending = counts.is_some_and(|counts| counts.pending > 0);
+                read.lock = has_pending.then_some(Mode::Shared);
             }
             Statement::ReadCampaign
             | Statement::LockCampaign
@@ -619,6 +612,19 @@ impl Transactions {
 }
 
 impl Transaction {
+    fn hold(&mut self, needs: Vec<Need>) {
+        for need in needs {
+            match need {
+                Need::Gate(mode) => self.gate = Some(mode),
+                Need::Row(row, mode) => {
+                    let held = self.rows.entry(row).or_insert(mode);
+                    *held = mode.max(*held);
+                }
+                Need::Journal => self.journal = true,
+            }
+        }
+    }
+
     /// PENDING jobs of the snapshot, the first of each campaign; locked unless others hold them, and looked
     /// at again in their newest version (R21). The store's statement leaves out campaigns that are PAUSED;
     /// here the core has to dispose of them.
@@ -663,7 +669,7 @@ impl Transaction {
 
     /// R27. The last PENDING job has gone in between: decided afresh, as above.
     fn check_counts(&self) -> Result<(), Refused> {
-        if self.read.is_shared && self.read.counts.pending == 0 {
+        if self.read.lock == Some(Mode::Shared) && self.read.counts.pending == 0 {
             return Err(Refused("the campaign has no PENDING job any more".into()));
         }
         Ok(())

@@ -458,8 +458,8 @@ pub struct Read {
     pub jobs: BTreeMap<JobId, AnyJob>,
     /// The counts of the campaign's jobs.
     pub counts: JobCounts,
-    /// Whether a look has seen a PENDING job in the campaign, which is shared then.
-    pub is_shared: bool,
+    /// That the campaign is to be shared, if a look at its counts has said so.
+    pub lock: Option<Mode>,
     /// The session.
     pub session: Option<Session>,
     /// Whether the session held the job.
@@ -504,7 +504,7 @@ impl Read {
             is_held,
             holder: job.and_then(AnyJob::holder),
             is_free: false,
-            is_shared: false,
+            lock: None,
             attempt: first_token(program.job())
                 .and_then(|key| database.attempts.get(&key).cloned()),
             jobs: job.map(|row| (row.id(), row.clone())).into_iter().collect(),

@@ -2,6 +2,7 @@
 
 use andon::CampaignStage;
 
+use super::database::Mode;
 use super::program::{Outcome, Scope};
 use super::scenario::{CAMPAIGN, JOB, OTHER};
 use super::{Phase, Scenario, Sometimes, State};
@@ -173,7 +174,7 @@ const LAST_ENDINGS: &[Sometimes] = &[
 const LAST_PENDING: &[Sometimes] = &[
     ("two endings share the campaign", |_, s| {
         let mut endings = s.transactions.iter().take(2);
-        endings.all(|ending| ending.read.is_shared && !ending.rows.is_empty())
+        endings.all(|ending| ending.read.lock == Some(Mode::Shared) && !ending.rows.is_empty())
     }),
     FIRST_WAITS,
     SECOND_WAITS,

@@ -55,10 +55,11 @@ pub(super) fn sentence(
         Statement::ReadHeld => "reads what the session holds",
         Statement::ReadCampaigns => "reads the campaigns",
         Statement::ReadCampaign => "reads the campaign without a lock",
-        Statement::LockCampaign => "locks the campaign",
+        Statement::LockCampaignAsSeen if transaction.read.lock == Some(Mode::Shared) => {
+            "shares the campaign"
+        }
         Statement::ShareCampaign => "shares the campaign",
-        Statement::LockCampaignAsSeen if transaction.read.is_shared => "shares the campaign",
-        Statement::LockCampaignAsSeen => "locks the campaign",
+        Statement::LockCampaign | Statement::LockCampaignAsSeen => "locks the campaign",
         Statement::LookAtCounts => "looks whether a job of the campaign is PENDING",
         Statement::LockJob => "locks the job",
         Statement::ReadCounts => "counts the campaign's jobs",
