@@ -14,6 +14,7 @@ use andon_adapter::store::SharedStore;
 use andon_adapter::store::postgres::{PostgresOptions, PostgresStore};
 use andon_adapter::store::sqlite::SqliteStore;
 use serde_json::json;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Outcome, operator};
 
@@ -73,6 +74,14 @@ pub async fn campaign(line: &Line) -> Outcome<CampaignId> {
     Ok(id)
 }
 
+/// What a server does besides, until this is dropped.
+fn background(line: &Line) -> DropGuard {
+    let stop = CancellationToken::new();
+    let (line, stopped) = (line.clone(), stop.clone());
+    tokio::spawn(async move { line.run_background(Duration::from_secs(1), stopped).await });
+    stop.drop_guard()
+}
+
 /// Adds jobs that do nothing, this many in a request; `writers` requests are under way at a time.
 ///
 /// # Errors
@@ -86,6 +95,7 @@ pub async fn enqueue(
 ) -> Outcome<Duration> {
     let batch = batch.clamp(1, BATCH_MAX);
     let left = Arc::new(AtomicUsize::new(jobs));
+    let _background = background(line);
     let begun = Instant::now();
     let each = |_| {
         let (line, left) = (line.clone(), left.clone());
@@ -200,6 +210,7 @@ pub async fn drain(line: &Line, workers: usize, batch: u32) -> Outcome<(usize, D
     for _ in 0..workers {
         sessions.push(session(line).await?);
     }
+    let _background = background(line);
     let begun = Instant::now();
     let each = |session| {
         let line = line.clone();

@@ -12,8 +12,18 @@ use super::{
 };
 use crate::store::{GateLock, Tx};
 
-/// How many dead sessions, unsettled campaigns or deltas one pass takes on.
+/// How many dead sessions or unsettled campaigns one pass takes on.
 const PASS_MAX: u32 = 1000;
+
+/// How many deltas of counts one transaction folds.
+const FOLD_MAX: u32 = 10_000;
+
+/// Whoever counts a campaign's jobs adds up the deltas that are not folded: after a fold of more than
+/// this many the next one follows fast.
+const FOLD_BUSY: u64 = 100;
+
+/// From one fold to the next while the line is busy.
+const FOLD_PAUSE: Duration = Duration::from_millis(100);
 
 /// For how long answers under idempotency keys are kept.
 const IDEMPOTENCY_KEPT: Duration = Duration::from_hours(48);
@@ -68,10 +78,10 @@ impl Line {
         self.tick().await?;
         self.sweep().await?;
         self.settle().await?;
+        self.fold().await?;
         let now = self
             .transact(|tx| {
                 Box::pin(async move {
-                    tx.counts_fold(PASS_MAX).await?;
                     let now = tx.clock().await?;
                     let before = i64::try_from(IDEMPOTENCY_KEPT.as_micros()).unwrap_or(i64::MAX);
                     let before = Timestamp::from_micros(now.as_micros().saturating_sub(before));
@@ -82,6 +92,20 @@ impl Line {
             .await?;
         self.record_series(now).await;
         Ok(())
+    }
+
+    /// Folds deltas into counts until none is left that was there; answers how many there were.
+    async fn fold(&self) -> Result<u64> {
+        let mut folded = 0u64;
+        loop {
+            let of_one = self
+                .transact_quietly(|tx| Box::pin(async move { Ok(tx.counts_fold(FOLD_MAX).await?) }))
+                .await?;
+            folded = folded.saturating_add(of_one);
+            if of_one < u64::from(FOLD_MAX) {
+                return Ok(folded);
+            }
+        }
     }
 
     /// R15: looks without a lock whether a cool-down has elapsed, and only then takes the gate.
@@ -143,16 +167,21 @@ impl Line {
         Ok(())
     }
 
-    /// Runs [`Line::pass`] every `interval` until told to stop. Errors are logged, and the next pass
-    /// looks again: after start-up, since a database that broke off may have come back as another (R35).
+    /// Runs [`Line::pass`] every `interval` until told to stop, and folds counts more often than that while
+    /// the line is busy. Errors are logged, and the next pass looks again: after start-up, since a database that broke off may have come back as another (R35).
     pub async fn run_background(&self, interval: Duration, stop: CancellationToken) {
         let mut timer = tokio::time::interval(interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut is_sound = true;
+        let mut is_busy = false;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = timer.tick() => {}
+                () = tokio::time::sleep(FOLD_PAUSE), if is_busy => {
+                    is_busy = self.fold().await.is_ok_and(|folded| folded > FOLD_BUSY);
+                    continue;
+                }
             }
             let looked = if is_sound {
                 self.pass().await
@@ -160,6 +189,7 @@ impl Line {
                 self.start_up().await.map(drop)
             };
             is_sound = looked.is_ok();
+            is_busy = is_sound;
             if let Err(error) = looked {
                 tracing::error!(cause = ?error, "a background pass failed");
             }

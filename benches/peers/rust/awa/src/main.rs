@@ -67,7 +67,7 @@ async fn main() -> Result<(), Failure> {
     client.shutdown(Duration::from_secs(5)).await;
 
     let words = format!(
-        "{} partitions × max_workers {}, claim_batch_size {}, deadline_duration 0, enqueue_params_copy of {}",
+        "{} × max_workers {}, claim_batch_size {}, deadline_duration 0, enqueue_params_copy of {}",
         settings.processes, settings.concurrency, settings.batch, settings.chunk
     );
     let finished = Finished::KeptFor("deleted after seconds");
