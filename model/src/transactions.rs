@@ -37,7 +37,8 @@
 //! ([`WRONG`]): no lock on the gate; the lock inside the claim's own statement; a share of the queue's row
 //! alone (it sees a pause of the queue and misses one of a campaign); the gate read before its lock; locks in
 //! another order (a deadlock in four steps); endings that do not lock the campaign, or only ever share it,
-//! or look once whether a job is still PENDING there (two last ones leave it unsettled); claims that do not lock their job, or do not share their session; adding jobs without the
+//! or look once whether a job is still PENDING there, or take their own for one that is (two last ones leave it
+//! unsettled); claims that do not lock their job, or do not share their session; adding jobs without the
 //! campaign's lock; a success that writes a breaker, or a cancel of a campaign, without holding the gate; a
 //! retry that locks the session last, or does not look again at who holds the job.
 //!
@@ -307,6 +308,8 @@ impl Transactions {
             | Statement::ReadCampaigns
             | Statement::ReadCampaign
             | Statement::LookAtCounts
+            | Statement::LookAtCountsOnly
+            | Statement::CheckStage
             | Statement::CheckCounts
             | Statement::ReadCounts
             | Statement::ReadMarks
@@ -467,10 +470,12 @@ impl Transactions {
                 read.is_held = holder(snapshot, program) == program.session();
             }
             Statement::ReadCampaigns => read.campaigns.clone_from(&snapshot.campaigns),
-            Statement::LookAtCounts => {
+            Statement::LookAtCounts | Statement::LookAtCountsOnly => {
                 let counts = campaign.and_then(|id| snapshot.counts.get(&id));
                 let has_pending = counts.is_some_and(|counts| counts.pending > 0);
-                read.lock = has_pending.then_some(Mode::Shared);
+                let job = program.job().and_then(|id| snapshot.jobs.get(&id));
+                let is_own = statement == Statement::LookAtCounts && job.is_some_and(is_pending);
+                read.lock = (has_pending && !is_own).then_some(Mode::Shared);
             }
             Statement::ReadCampaign
             | Statement::LockCampaign
@@ -514,6 +519,7 @@ impl Transactions {
             Statement::LockGate(_)
             | Statement::LockQueueRow(_)
             | Statement::CheckHolder
+            | Statement::CheckStage
             | Statement::CheckCounts
             | Statement::Decide
             | Statement::WriteSessions
@@ -538,6 +544,8 @@ impl Transactions {
             };
             if statement == Statement::CheckHolder {
                 transaction.check_holder()?;
+            } else if statement == Statement::CheckStage {
+                transaction.check_stage()?;
             } else if statement == Statement::CheckCounts {
                 transaction.check_counts()?;
             } else if statement == Statement::Decide {
@@ -667,6 +675,14 @@ impl Transaction {
         }
     }
 
+    /// R27. The job was swept in between: decided afresh, as above.
+    fn check_stage(&self) -> Result<(), Refused> {
+        if self.read.lock == Some(Mode::Shared) && self.read.jobs.values().any(is_pending) {
+            return Err(Refused("a job is PENDING that was not".into()));
+        }
+        Ok(())
+    }
+
     /// R27. The last PENDING job has gone in between: decided afresh, as above.
     fn check_counts(&self) -> Result<(), Refused> {
         if self.read.lock == Some(Mode::Shared) && self.read.counts.pending == 0 {
@@ -686,6 +702,7 @@ impl Transaction {
             Statement::LockHolder => self.read.holder.is_some(),
             Statement::LockCampaignAsSeen
             | Statement::LookAtCounts
+            | Statement::LookAtCountsOnly
             | Statement::LockJob
             | Statement::ReadCounts
             | Statement::ReadAttempt => !program.ends_session() || self.read.is_held,
@@ -697,6 +714,10 @@ impl Transaction {
             _ => true,
         }
     }
+}
+
+fn is_pending(job: &andon::AnyJob) -> bool {
+    job.stage() == andon::JobStage::Pending
 }
 
 /// The rows of the gate that are to be written.

@@ -15,7 +15,7 @@ use andon::{
 };
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -391,12 +391,12 @@ impl Tx for ServerTx {
         self.inner.job_counts(ids).await
     }
 
-    async fn job_counts_around(
+    async fn pending_around(
         &mut self,
         jobs: &[JobId],
-    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
+    ) -> Result<BTreeMap<CampaignId, PendingAround>> {
         reach(&self.link).await?;
-        self.inner.job_counts_around(jobs).await
+        self.inner.pending_around(jobs).await
     }
 
     async fn job_totals(

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{Changes, Error, InvalidField, Result};
 use crate::store::{
     AttemptRow, CampaignLock, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page,
-    SessionLock, SessionRow, StepRow, Tx,
+    PendingAround, SessionLock, SessionRow, StepRow, Tx,
 };
 
 /// How many jobs one request may add.
@@ -489,9 +489,11 @@ impl WorkSet {
     /// Locks the jobs' campaigns, then the jobs in order, then counts under the locks.
     ///
     /// R27: however many last jobs end at once, one of them sees that it is the last. A campaign that has
-    /// PENDING jobs has its last ending still before it, so that its endings need not wait for each other:
-    /// they share it. Whoever sees none takes it alone, and so counts after all that shared it. The last
-    /// of all endings to count sees no PENDING job, since whoever ends such a job counts after it; so it
+    /// PENDING jobs has its last ending still before it, so that endings of PROCESSING jobs need not wait
+    /// for each other: they share it. Whoever sees none, or ends a PENDING job (one that was swept, R24),
+    /// takes it alone, and so counts after all that shared it. Of all its endings take the one that counts
+    /// last. Did it share the campaign, some job would be PENDING then; whoever shares the campaign to end
+    /// that job has to have claimed it since, and so counts later, as does whoever takes it alone. So it
     /// is alone, and every other has committed by then. `least` says how those with PENDING jobs are taken.
     pub(crate) async fn lock(tx: &mut dyn Tx, ids: &[JobId], least: CampaignLock) -> Result<Self> {
         if ids.is_empty() {
@@ -504,12 +506,12 @@ impl WorkSet {
             });
         }
         let locks: BTreeMap<CampaignId, CampaignLock> = tx
-            .job_counts_around(ids)
+            .pending_around(ids)
             .await?
             .into_iter()
-            .map(|(id, counts)| match counts.pending {
-                0 => (id, CampaignLock::Exclusive),
-                _ => (id, least),
+            .map(|(id, pending)| match pending {
+                PendingAround { all: 1.., asked: 0 } => (id, least),
+                _ => (id, CampaignLock::Exclusive),
             })
             .collect();
         let in_order: Vec<_> = locks.iter().map(|(id, lock)| (*id, *lock)).collect();
@@ -520,15 +522,23 @@ impl WorkSet {
             .into_iter()
             .map(|row| (row.facts.id(), row))
             .collect();
-        let jobs = tx
+        let jobs: BTreeMap<JobId, JobRow> = tx
             .jobs_lock(ids)
             .await?
             .into_iter()
             .map(|row| (row.facts.id(), row))
             .collect();
+        let is_shared = |id: &CampaignId| locks.get(id) == Some(&CampaignLock::Shared);
+        let is_pending = |job: &JobRow| job.facts.stage() == JobStage::Pending;
+        if jobs
+            .values()
+            .any(|job| is_pending(job) && is_shared(&job.facts.campaign()))
+        {
+            // It was swept in between: the next look takes its campaign alone.
+            return Err(Error::collision("a job is PENDING that was not"));
+        }
         let counts = tx.job_counts(&campaign_ids).await?;
         let has_run_out = |id: &CampaignId| counts.get(id).is_none_or(|counts| counts.pending == 0);
-        let is_shared = |id: &CampaignId| locks.get(id) == Some(&CampaignLock::Shared);
         if campaign_ids
             .iter()
             .any(|id| is_shared(id) && has_run_out(id))

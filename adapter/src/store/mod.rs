@@ -93,6 +93,15 @@ pub enum CampaignLock {
     Exclusive,
 }
 
+/// How many jobs of a campaign are PENDING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PendingAround {
+    /// All of them.
+    pub all: u64,
+    /// Those among the jobs that were asked about.
+    pub asked: u64,
+}
+
 /// How a transaction holds a worker session until it ends. A heartbeat keeps no claim waiting, and no
 /// claim a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -531,11 +540,11 @@ pub trait Tx: Send {
     /// Exact counts of campaigns' jobs by stage, this transaction's own changes included.
     async fn job_counts(&mut self, ids: &[CampaignId]) -> Result<BTreeMap<CampaignId, JobCounts>>;
 
-    /// The same for the campaigns that these jobs belong to; unknown jobs are left out.
-    async fn job_counts_around(
+    /// What is PENDING in the campaigns that these jobs belong to; unknown jobs are left out.
+    async fn pending_around(
         &mut self,
         jobs: &[JobId],
-    ) -> Result<BTreeMap<CampaignId, JobCounts>>;
+    ) -> Result<BTreeMap<CampaignId, PendingAround>>;
 
     /// Exact counts of all jobs by stage and by their campaigns' class. Never scans jobs.
     async fn job_totals(

@@ -356,7 +356,7 @@ async fn read(pair: &mut Pair, dice: &mut Dice) {
     both!(pair, campaign_totals(of_epoch));
     both!(pair, campaigns_unsettled(limit));
     both!(pair, job_counts(&campaigns));
-    both!(pair, job_counts_around(&jobs));
+    both!(pair, pending_around(&jobs));
     both!(pair, job_totals(of_epoch));
     both!(pair, jobs(&jobs));
     both!(pair, oldest_pending());

@@ -36,6 +36,8 @@ pub enum Shape {
     SettleShared,
     /// An ending shares a campaign in which it saw a PENDING job, and does not look again.
     PendingSeenOnce,
+    /// An ending shares a campaign in which a job is PENDING, although it may be the one that it ends.
+    OwnPendingShared,
     /// A claim reads proposals without locking them.
     ClaimUnlocked,
     /// Adding jobs does not lock the campaign.
@@ -141,12 +143,17 @@ pub enum Statement {
     LockCampaign,
     /// Shares the campaign beside endings and additions, and reads it.
     ShareCampaign,
-    /// Counts the campaign's jobs, to see whether the ending may be the last (R27).
+    /// Counts the campaign's jobs, to see whether the ending may be the last (R27), and looks whether its
+    /// job is PENDING.
     LookAtCounts,
+    /// Counts the campaign's jobs only.
+    LookAtCountsOnly,
     /// Shares the campaign if a PENDING job was seen there, and else locks it; reads it.
     LockCampaignAsSeen,
-    /// Gives up if it shares a campaign that has no PENDING job any more: no statement, but done between
+    /// Gives up if it shares a campaign although its job is PENDING by now: no statement, but done between
     /// two.
+    CheckStage,
+    /// Gives up if it shares a campaign that has no PENDING job any more: no statement either.
     CheckCounts,
     /// Locks the job, and reads it.
     LockJob,
@@ -208,10 +215,11 @@ const WRITES: [Statement; 6] = [
 ];
 
 /// How whatever ends a job locks it and its campaign (R27).
-const WORK_SET: [Statement; 5] = [
+const WORK_SET: [Statement; 6] = [
     Statement::LookAtCounts,
     Statement::LockCampaignAsSeen,
     Statement::LockJob,
+    Statement::CheckStage,
     Statement::ReadCounts,
     Statement::CheckCounts,
 ];
@@ -331,7 +339,15 @@ impl Program {
                         S::LookAtCounts,
                         S::LockCampaignAsSeen,
                         S::LockJob,
+                        S::CheckStage,
                         S::ReadCounts,
+                    ],
+                    Shape::OwnPendingShared => &[
+                        S::LookAtCountsOnly,
+                        S::LockCampaignAsSeen,
+                        S::LockJob,
+                        S::ReadCounts,
+                        S::CheckCounts,
                     ],
                     _ => &WORK_SET,
                 };

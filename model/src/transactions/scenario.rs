@@ -43,6 +43,8 @@ pub enum Scenario {
     LastEndings,
     /// Two endings while the last PENDING job is cancelled.
     LastPending,
+    /// A sweep, and late endings of its job and of one that was swept before.
+    LateEndings,
     /// The same ending twice at once.
     SameEnding,
     /// A job is added to an open-ended campaign that is closed, while its only job completes.
@@ -75,7 +77,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// Every scenario.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ClaimPauseQueue,
         Self::ClaimPauseCampaign,
         Self::ClaimPauseJob,
@@ -88,6 +90,7 @@ impl Scenario {
         Self::StartPauseCampaign,
         Self::LastEndings,
         Self::LastPending,
+        Self::LateEndings,
         Self::SameEnding,
         Self::EnqueueClose,
         Self::CancelJobClaim,
@@ -119,6 +122,9 @@ impl Scenario {
             Self::StartPauseCampaign => "a start and a pause of the same campaign",
             Self::LastEndings => "two last endings and the background pass",
             Self::LastPending => "two endings while the last PENDING job is cancelled",
+            Self::LateEndings => {
+                "a sweep, and late endings of its job and of one that was swept before"
+            }
             Self::SameEnding => "the same ending twice at once",
             Self::EnqueueClose => {
                 "a job is added to an open-ended campaign that is closed, while its only job completes"
@@ -187,6 +193,11 @@ impl Scenario {
                 P::End(JOB, How::Complete),
                 P::End(JOB_2, How::Complete),
                 P::CancelJob(JOB_3),
+            ],
+            Self::LateEndings => vec![
+                P::End(JOB, How::Complete),
+                P::End(JOB_2, How::Complete),
+                P::Sweep(DEAD, JOB),
             ],
             Self::SameEnding => vec![P::End(JOB, How::Complete), P::End(JOB, How::Complete)],
             Self::EnqueueClose => vec![
@@ -259,6 +270,13 @@ impl Scenario {
                 claim(&mut line, JOB, ALIVE)?;
                 claim(&mut line, JOB_2, ALIVE)?;
             }
+            Self::LateEndings => {
+                running(&mut line, CAMPAIGN, &[JOB, JOB_2])?;
+                claim(&mut line, JOB, DEAD)?;
+                claim(&mut line, JOB_2, SWEPT)?;
+                let later = Timestamp::from_micros(-50_000_000);
+                line.execute(&operator()?, Command::Sweep, later).ok()?;
+            }
             Self::StopAndGo => {
                 running(&mut line, CAMPAIGN, &[JOB])?;
                 running(&mut line, OTHER, &[JOB_2])?;
@@ -329,6 +347,9 @@ fn service() -> Option<ServiceName> {
     ServiceName::new("openai").ok()
 }
 
+/// And this one has been swept by then.
+const SWEPT: SessionId = SessionId::from_u128(24);
+
 /// When the line was set up: a minute before the transactions.
 const BEFORE: Timestamp = Timestamp::from_micros(-60_000_000);
 
@@ -342,7 +363,12 @@ fn line(threshold: u32) -> Option<Line> {
     let settings = BreakerSettings::new(threshold, None).ok()?;
     let services = [(service()?, settings)].into();
     run(&mut line, Command::Configure { services })?;
-    for (session, name, seconds) in [(ALIVE, "w1", 3600), (SECOND, "w2", 3600), (DEAD, "w3", 30)] {
+    for (session, name, seconds) in [
+        (ALIVE, "w1", 3600),
+        (SECOND, "w2", 3600),
+        (DEAD, "w3", 30),
+        (SWEPT, "w4", 5),
+    ] {
         let register = Command::Register {
             session,
             name: ActorName::new(name).ok()?,
@@ -370,7 +396,7 @@ fn claim(line: &mut Line, job: JobId, session: SessionId) -> Option<()> {
 }
 
 /// Every scenario as shipped, with how many states it reaches.
-const CONFIGURATIONS: [(Scenario, &str, usize); 26] = [
+const CONFIGURATIONS: [(Scenario, &str, usize); 27] = [
     (
         Scenario::ClaimPauseQueue,
         "transactions-claim-pause-queue",
@@ -415,6 +441,7 @@ const CONFIGURATIONS: [(Scenario, &str, usize); 26] = [
     ),
     (Scenario::LastEndings, "transactions-last-endings", 1680),
     (Scenario::LastPending, "transactions-last-pending", 2599),
+    (Scenario::LateEndings, "transactions-late-endings", 3509),
     (Scenario::SameEnding, "transactions-same-ending", 196),
     (Scenario::EnqueueClose, "transactions-enqueue-close", 1893),
     (
@@ -431,7 +458,7 @@ const CONFIGURATIONS: [(Scenario, &str, usize); 26] = [
     (
         Scenario::SweepEndClaim,
         "transactions-sweep-end-claim",
-        2120,
+        2009,
     ),
     (Scenario::EndPauseJob, "transactions-end-pause-job", 202),
     (Scenario::ResumeResume, "transactions-resume-resume", 121),
@@ -485,7 +512,7 @@ pub struct Wrong {
 }
 
 /// Wrong shapes, and what must be found of each.
-pub const WRONG: [Wrong; 25] = [
+pub const WRONG: [Wrong; 26] = [
     wrong(Shape::NoLock, Scenario::ClaimPauseQueue, "I16", 11),
     wrong(Shape::NoLock, Scenario::ClaimPauseCampaign, "I16", 13),
     wrong(Shape::NoLock, Scenario::StartPauseQueue, "I16", 11),
@@ -511,6 +538,7 @@ pub const WRONG: [Wrong; 25] = [
     wrong(Shape::SettleUnlocked, Scenario::LastEndings, "R27", 14),
     wrong(Shape::SettleUnlocked, Scenario::RetrySettle, "R28", 17),
     wrong(Shape::SettleShared, Scenario::LastEndings, "R27", 14),
+    wrong(Shape::OwnPendingShared, Scenario::LateEndings, "R27", 16),
     wrong(Shape::PendingSeenOnce, Scenario::LastPending, "R27", 23),
     wrong(Shape::ClaimUnlocked, Scenario::ClaimClaimPause, "I9", 14),
     wrong(Shape::ClaimUnlocked, Scenario::CancelJobClaim, "I10", 15),

@@ -30,6 +30,7 @@ pub(super) fn of(scenario: Scenario) -> Vec<Sometimes> {
         Scenario::StartPauseCampaign => vec![STARTS, FIRST_WAITS, SECOND_WAITS, IN_ORDER],
         Scenario::LastEndings => LAST_ENDINGS.to_vec(),
         Scenario::LastPending => LAST_PENDING.to_vec(),
+        Scenario::LateEndings => LATE_ENDINGS.to_vec(),
         Scenario::SameEnding => vec![FIRST_WAITS, REPLAYED],
         Scenario::EnqueueClose => ENQUEUE_CLOSE.to_vec(),
         Scenario::CancelJobClaim => CANCEL_CLAIM.to_vec(),
@@ -184,6 +185,19 @@ const LAST_PENDING: &[Sometimes] = &[
     (
         "the last PENDING job has gone, and both endings give up",
         |_, s| s.committed(2) && is(s, 0, &Phase::Refused) && is(s, 1, &Phase::Refused),
+    ),
+    SETTLES,
+];
+
+const LATE_ENDINGS: &[Sometimes] = &[
+    ("both late endings are accepted after the sweep", |_, s| {
+        s.in_order(2, 0)
+            && s.in_order(2, 1)
+            && [0, 1].map(|i| s.outcome(i)) == [Some(Outcome::Done); 2]
+    }),
+    (
+        "a job was swept after the look, and its ending gives up",
+        |_, s| s.committed(2) && !s.committed(1) && is(s, 0, &Phase::Refused),
     ),
     SETTLES,
 ];

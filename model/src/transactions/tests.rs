@@ -75,6 +75,11 @@ fn r27_endings_that_do_not_look_again_miss_that_nothing_is_pending_any_more() {
 }
 
 #[test]
+fn r27_late_endings_that_take_their_own_jobs_for_pending_ones_leave_the_campaign_unsettled() {
+    check(Shape::OwnPendingShared);
+}
+
+#[test]
 fn i9_i10_a_claim_that_does_not_lock_its_job_gives_one_token_twice() {
     check(Shape::ClaimUnlocked);
 }

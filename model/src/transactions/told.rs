@@ -60,7 +60,9 @@ pub(super) fn sentence(
         }
         Statement::ShareCampaign => "shares the campaign",
         Statement::LockCampaign | Statement::LockCampaignAsSeen => "locks the campaign",
-        Statement::LookAtCounts => "looks whether a job of the campaign is PENDING",
+        Statement::LookAtCounts | Statement::LookAtCountsOnly => {
+            "looks whether a job of the campaign is PENDING"
+        }
         Statement::LockJob => "locks the job",
         Statement::ReadCounts => "counts the campaign's jobs",
         Statement::ReadMarks => "looks for marks",
@@ -78,7 +80,10 @@ pub(super) fn sentence(
         Statement::WriteJobs => "writes the job",
         Statement::WriteGate => "writes the gate",
         Statement::AppendJournal => "locks the journal and appends to it",
-        Statement::Decide | Statement::CheckHolder | Statement::CheckCounts => "decides",
+        Statement::Decide
+        | Statement::CheckHolder
+        | Statement::CheckStage
+        | Statement::CheckCounts => "decides",
         Statement::Commit => return committed(name, transaction.outcome),
     };
     if transaction.phase == Phase::Refused {

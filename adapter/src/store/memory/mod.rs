@@ -14,7 +14,7 @@ mod table;
 mod tables;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -320,13 +320,20 @@ impl Tx for MemoryTx {
         self.tables.job_counts(ids)
     }
 
-    async fn job_counts_around(
+    async fn pending_around(
         &mut self,
         jobs: &[JobId],
-    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
-        let jobs = self.tables.jobs_by_id(jobs);
-        let ids: BTreeSet<CampaignId> = jobs.iter().map(|job| job.facts.campaign()).collect();
-        self.tables.job_counts(&Vec::from_iter(ids))
+    ) -> Result<BTreeMap<CampaignId, PendingAround>> {
+        let mut around: BTreeMap<CampaignId, PendingAround> = BTreeMap::new();
+        for job in self.tables.jobs_by_id(jobs) {
+            let of_campaign = around.entry(job.facts.campaign()).or_default();
+            of_campaign.asked += u64::from(job.facts.stage() == JobStage::Pending);
+        }
+        let ids: Vec<CampaignId> = around.keys().copied().collect();
+        for (id, counts) in self.tables.job_counts(&ids)? {
+            around.entry(id).or_default().all = counts.pending;
+        }
+        Ok(around)
     }
 
     async fn job_totals(

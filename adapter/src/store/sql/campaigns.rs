@@ -15,7 +15,9 @@ use super::gate::one;
 use super::rows::{Row, Set, insert, json, limit, source, statement};
 use super::series;
 use crate::store::sql::{Cell, Columns, Kind, corrupt};
-use crate::store::{CampaignClass, CampaignFilter, CampaignLock, CampaignRow, Page, Result};
+use crate::store::{
+    CampaignClass, CampaignFilter, CampaignLock, CampaignRow, Page, PendingAround, Result,
+};
 
 const CAMPAIGN: &str = "c.id, c.stage, c.paused_in, c.pause, c.again, c.open_ended, c.name, \
      c.description, c.metadata, c.created_at, c.started_at, c.finished_at, c.revision";
@@ -282,42 +284,20 @@ pub(super) async fn job_counts(
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    counts_in(connection, "", &dialect::in_ids(1), id_set(ids)).await
-}
-
-pub(super) async fn job_counts_around(
-    connection: &mut Connection,
-    jobs: &[JobId],
-) -> Result<BTreeMap<CampaignId, JobCounts>> {
-    if jobs.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let around = format!(
-        "WITH around AS MATERIALIZED \
-         (SELECT DISTINCT j.campaign_id AS id FROM andon_jobs j WHERE j.id {}) ",
-        dialect::in_ids(1)
-    );
-    let jobs = dialect::id_set(jobs.iter().map(|id| id.as_u128()));
-    counts_in(connection, &around, "IN (SELECT id FROM around)", jobs).await
-}
-
-/// The counts of campaigns whose id is `in_ids`, which `with` may say more of.
-async fn counts_in(
-    connection: &mut Connection,
-    with: &str,
-    in_ids: &str,
-    ids: dialect::IdSet,
-) -> Result<BTreeMap<CampaignId, JobCounts>> {
+    let in_ids = dialect::in_ids(1);
     let sums = JobStage::ALL_COLUMNS.map(|(_, column)| {
         format!("CAST(n.{column} + COALESCE(d.{column}, 0) AS BIGINT) AS {column}")
     });
     let sql = format!(
-        "{with}SELECT c.id, {} FROM andon_campaigns c LEFT JOIN andon_counts n ON n.campaign_id = c.id \
+        "SELECT c.id, {} FROM andon_campaigns c LEFT JOIN andon_counts n ON n.campaign_id = c.id \
          LEFT JOIN ({DELTAS} WHERE campaign_id {in_ids} GROUP BY campaign_id) d \
          ON d.campaign_id = c.id WHERE c.id {in_ids}",
         sums.join(", ")
     );
-    let rows = statement(sql).bind(ids).fetch_all(connection).await?;
+    let rows = statement(sql)
+        .bind(id_set(ids))
+        .fetch_all(connection)
+        .await?;
     let read = |row| {
         let (row, id) = Row::with_id(row, "counts of campaign", "id")?;
         let counts = JobCounts {
@@ -328,6 +308,39 @@ async fn counts_in(
             cancelled: row.number("cancelled")?,
         };
         Ok((CampaignId::from_u128(id), counts))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The jobs by their ids, their campaigns' counts and deltas by theirs.
+pub(super) async fn pending_around(
+    connection: &mut Connection,
+    jobs: &[JobId],
+) -> Result<BTreeMap<CampaignId, PendingAround>> {
+    if jobs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = format!(
+        "WITH c AS (SELECT j.campaign_id AS id, \
+             CAST(sum(CASE WHEN j.stage = 'PENDING' THEN 1 ELSE 0 END) AS BIGINT) AS asked \
+             FROM andon_jobs j WHERE j.id {} GROUP BY j.campaign_id) \
+         SELECT c.id, c.asked, \
+             CAST(COALESCE(n.pending, 0) + {} AS BIGINT) AS pending \
+         FROM c LEFT JOIN andon_counts n ON n.campaign_id = c.id",
+        dialect::in_ids(1),
+        delta("PENDING"),
+    );
+    let rows = statement(sql)
+        .bind(dialect::id_set(jobs.iter().map(|id| id.as_u128())))
+        .fetch_all(connection)
+        .await?;
+    let read = |row| {
+        let (row, id) = Row::with_id(row, "counts of campaign", "id")?;
+        let around = PendingAround {
+            all: row.number("pending")?,
+            asked: row.number("asked")?,
+        };
+        Ok((CampaignId::from_u128(id), around))
     };
     rows.iter().map(read).collect()
 }

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 
 use super::dialect::{self, Connection, Db};
 use crate::store::{
-    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
+    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -211,11 +211,11 @@ impl Tx for SqlTx<'_> {
         self.leave(answer)
     }
 
-    async fn job_counts_around(
+    async fn pending_around(
         &mut self,
         jobs: &[JobId],
-    ) -> Result<BTreeMap<CampaignId, JobCounts>> {
-        let answer = campaigns::job_counts_around(self.enter(), jobs).await;
+    ) -> Result<BTreeMap<CampaignId, PendingAround>> {
+        let answer = campaigns::pending_around(self.enter(), jobs).await;
         self.leave(answer)
     }
 
