@@ -129,12 +129,8 @@ impl Line {
     }
 }
 
-const WORK: [&str; 4] = [
-    "andon_campaigns",
-    "andon_jobs",
-    "andon_attempts",
-    "andon_counts",
-];
+/// Without the counts, which a background pass may fold at any time.
+const WORK: [&str; 3] = ["andon_campaigns", "andon_jobs", "andon_attempts"];
 
 macro_rules! on_both {
     ($($test:ident),* $(,)?) => { $(

@@ -15,7 +15,10 @@ use andon::{
 };
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
+    ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
+    JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
+    SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;

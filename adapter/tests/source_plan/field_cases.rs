@@ -405,10 +405,11 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
     };
     assert_eq!(raw.texts(tables).await, ["andon_jobs"]);
     raw.execute("DROP TABLE andon_jobs").await;
-    assert_eq!(
-        open(url).await.migrate().await.unwrap(),
-        ["0001_line", "0002_series"]
-    );
+    let all: &[&str] = match raw {
+        Raw::Sqlite(_) => &["0001_line", "0002_series"],
+        Raw::Postgres(_) => &["0001_line", "0002_series", "0003_no_row_locks_on_campaigns"],
+    };
+    assert_eq!(open(url).await.migrate().await.unwrap(), all);
     assert_eq!(
         stored(raw).await,
         Vec::<String>::new(),

@@ -27,7 +27,10 @@ use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
+    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
+    ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter,
+    JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
+    SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 

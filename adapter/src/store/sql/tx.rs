@@ -23,7 +23,10 @@ use async_trait::async_trait;
 
 use super::dialect::{self, Connection, Db};
 use crate::store::{
-    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow, ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
+    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
+    ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
+    JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
+    SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
