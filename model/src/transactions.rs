@@ -470,12 +470,11 @@ impl Transactions {
                 read.is_held = holder(snapshot, program) == program.session();
             }
             Statement::ReadCampaigns => read.campaigns.clone_from(&snapshot.campaigns),
+            Statement::LookAtCounts if is_own_pending(snapshot, program) => {}
             Statement::LookAtCounts | Statement::LookAtCountsOnly => {
                 let counts = campaign.and_then(|id| snapshot.counts.get(&id));
                 let has_pending = counts.is_some_and(|counts| counts.pending > 0);
-                let job = program.job().and_then(|id| snapshot.jobs.get(&id));
-                let is_own = statement == Statement::LookAtCounts && job.is_some_and(is_pending);
-                read.lock = (has_pending && !is_own).then_some(Mode::Shared);
+                read.lock = has_pending.then_some(Mode::Shared);
             }
             Statement::ReadCampaign
             | Statement::LockCampaign
@@ -714,6 +713,11 @@ impl Transaction {
             _ => true,
         }
     }
+}
+
+fn is_own_pending(database: &Database, program: Program) -> bool {
+    let job = program.job().and_then(|id| database.jobs.get(&id));
+    job.is_some_and(is_pending)
 }
 
 fn is_pending(job: &andon::AnyJob) -> bool {
