@@ -445,6 +445,11 @@ impl Transactions {
         transaction.hold(needs);
         let gate = |database: &Database| database.gate().map_err(|e| Refused(e.to_string()));
         let campaign = program.campaign(database);
+        let session = |id| database.sessions.get(&id).cloned();
+        let counts = |database: &Database| {
+            let of_campaign = campaign.and_then(|id| database.counts.get(&id));
+            of_campaign.copied().unwrap_or_default()
+        };
         let read = &mut transaction.read;
         match statement {
             Statement::ReadGate => read.gate = Some(gate(snapshot)?),
@@ -454,17 +459,14 @@ impl Transactions {
                 });
             }
             Statement::ReadSession | Statement::LockSession | Statement::ShareSession => {
-                let row = program.session().and_then(|id| database.sessions.get(&id));
-                read.session = row.cloned();
+                read.session = program.session().and_then(session);
             }
             Statement::LookAtHolder => read.holder = holder(snapshot, program),
             Statement::LockHolder => {
-                let row = read.holder.and_then(|id| database.sessions.get(&id));
-                read.session = row.cloned();
+                read.session = read.holder.and_then(session);
             }
             Statement::ReadHolder => {
-                let holder = holder(database, program);
-                read.session = holder.and_then(|id| database.sessions.get(&id).cloned());
+                read.session = holder(database, program).and_then(session);
             }
             Statement::ReadHeld => {
                 read.is_held = holder(snapshot, program) == program.session();
@@ -472,9 +474,7 @@ impl Transactions {
             Statement::ReadCampaigns => read.campaigns.clone_from(&snapshot.campaigns),
             Statement::LookAtCounts if is_own_pending(snapshot, program) => {}
             Statement::LookAtCounts | Statement::LookAtCountsOnly => {
-                let counts = campaign.and_then(|id| snapshot.counts.get(&id));
-                let has_pending = counts.is_some_and(|counts| counts.pending > 0);
-                read.lock = has_pending.then_some(Mode::Shared);
+                read.lock = (counts(snapshot).pending > 0).then_some(Mode::Shared);
             }
             Statement::ReadCampaign
             | Statement::LockCampaign
@@ -487,10 +487,7 @@ impl Transactions {
                 let row = program.job().and_then(|id| database.jobs.get(&id));
                 read.jobs = row.map(|row| (row.id(), row.clone())).into_iter().collect();
             }
-            Statement::ReadCounts => {
-                let counts = campaign.and_then(|id| snapshot.counts.get(&id));
-                read.counts = counts.copied().unwrap_or_default();
-            }
+            Statement::ReadCounts => read.counts = counts(snapshot),
             Statement::ReadMarks => {
                 let of_now = gate(snapshot)?;
                 let marks = andon::Marks::of(&of_now, snapshot.campaigns.values());
