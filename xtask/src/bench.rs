@@ -120,7 +120,7 @@ mod tests {
         assert!(parse(&["core"]).is_ok());
         for (wrong, because) in [
             (&[][..], "needs a name"),
-            (&["stroe"], "is one of core, "),
+            (&["stroe"], "is one of churn, core, "),
             (&["store", "--jobs"], "after `--`"),
         ] {
             let Failure(text) = parse(wrong).expect_err("it is refused");
