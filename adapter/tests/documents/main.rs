@@ -1,5 +1,5 @@
-//! README, CONTRIBUTING and everything in `docs`: each link leads somewhere, each block of code is
-//! carried out or read by what it is written for, and the exit codes are those of the program.
+//! README, CONTRIBUTING, SECURITY and everything in `docs`: each link leads somewhere, each block of code
+//! is carried out or read by what it is written for, and the exit codes are those of the program.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

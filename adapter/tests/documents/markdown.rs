@@ -46,7 +46,9 @@ pub(crate) fn root() -> PathBuf {
 impl Page {
     /// Every page that a reader is sent to.
     pub(crate) fn all() -> Vec<Self> {
-        let mut names = vec!["CONTRIBUTING.md".to_owned(), "README.md".to_owned()];
+        let mut names = ["CONTRIBUTING.md", "README.md", "SECURITY.md"]
+            .map(str::to_owned)
+            .to_vec();
         let mut folders = vec!["docs".to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(root().join(&folder)).expect("a folder") {
