@@ -136,7 +136,8 @@ impl Database {
                  1, 0, '{KIND}', '{{}}', now(), now(), {finished} \
              FROM generate_series(1, {count}) AS n, \
                  (SELECT lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') \
-                     || '70008000' AS base OFFSET 0) AS b; \
+                     || '7' || lpad(to_hex((random() * 4095)::int), 3, '0') \
+                     || '8' || lpad(to_hex((random() * 4095)::int), 3, '0') AS base OFFSET 0) AS b; \
              INSERT INTO andon_count_deltas (campaign_id, stage, delta) \
              VALUES ('{campaign}', '{stage}', {count}); COMMIT"
         ))
