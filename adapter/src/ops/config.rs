@@ -346,18 +346,34 @@ impl Source {
     }
 }
 
-/// The database's URL without its password.
+/// A URL without its passwords: the one before its `@`, whatever that holds, and those in its query.
 pub fn database_shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let Some((user, host)) = authority.rsplit_once('@') else {
-        return url.to_owned();
+    let (place, query) = match rest.rsplit_once('@') {
+        // A password may hold a `?`, so that the query begins after the `@`.
+        Some((user, place)) => {
+            let user = user.split_once(':').map_or(user, |(name, _)| name);
+            let (place, query) = place.split_once('?').unwrap_or((place, ""));
+            (format!("{user}@{place}"), query)
+        }
+        None => match rest.split_once('?') {
+            Some((place, query)) => (place.to_owned(), query),
+            None => (rest.to_owned(), ""),
+        },
     };
-    let user = user.split_once(':').map_or(user, |(name, _)| name);
-    let slash = if rest.contains('/') { "/" } else { "" };
-    format!("{scheme}://{user}@{host}{slash}{path}")
+    let shown: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
+            !pair.is_empty() && !key.to_lowercase().contains("pass")
+        })
+        .collect();
+    match shown.as_slice() {
+        [] => format!("{scheme}://{place}"),
+        [_, ..] => format!("{scheme}://{place}?{}", shown.join("&")),
+    }
 }
 
 /// The file that is read: the named one, or [`FILE`] if it is there.

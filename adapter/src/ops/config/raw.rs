@@ -379,7 +379,9 @@ fn check_base_url(key: &str, url: &str) -> Result<(), Error> {
         Ok(_) => return Ok(()),
         Err(_) => "is not a URL such as https://crm.example.com/v2",
     };
-    Err(Error::value(key, format!("`{url}` {problem}")))
+    // A message goes into logs: no credentials in it.
+    let shown = super::database_shown(url);
+    Err(Error::value(key, format!("`{shown}` {problem}")))
 }
 
 fn check_header_name(key: &str, name: &str) -> Result<(), Error> {

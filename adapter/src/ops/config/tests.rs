@@ -172,3 +172,24 @@ fn a_header_from_a_file_is_read_beside_the_configuration_without_its_line_break(
     let value = header.value("services.crm.headers.X-Api-Key").unwrap();
     assert_eq!(secrecy::ExposeSecret::expose_secret(&value), "k:s3cret");
 }
+
+#[test]
+fn no_password_of_a_url_is_shown() {
+    for (url, shown) in [
+        ("postgres://ada@db/line", "postgres://ada@db/line"),
+        ("postgres://ada:secret@db/line", "postgres://ada@db/line"),
+        ("postgres://ada:se/cr?e@t@db/line", "postgres://ada@db/line"),
+        (
+            "postgres://db/line?user=ada&password=secret&sslmode=require",
+            "postgres://db/line?user=ada&sslmode=require",
+        ),
+        (
+            "postgres://ada:secret@db/line?PASSWORD=secret",
+            "postgres://ada@db/line",
+        ),
+        ("sqlite://andon.db?mode=rwc", "sqlite://andon.db?mode=rwc"),
+        ("sqlite:///srv/line.db", "sqlite:///srv/line.db"),
+    ] {
+        assert_eq!(database_shown(url), shown, "{url}");
+    }
+}
