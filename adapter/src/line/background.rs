@@ -168,7 +168,8 @@ impl Line {
     }
 
     /// Runs [`Line::pass`] every `interval` until told to stop, and folds counts more often than that while
-    /// the line is busy. Errors are logged, and the next pass looks again: after start-up, since a database that broke off may have come back as another (R35).
+    /// the line is busy. Errors are logged, and the next pass looks again: after start-up, since a database that
+    /// broke off may have come back as another (R35).
     pub async fn run_background(&self, interval: Duration, stop: CancellationToken) {
         let mut timer = tokio::time::interval(interval);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -477,6 +477,7 @@ pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
 }
 
 /// Jobs with their campaigns, locked, and their campaigns' counts as they change.
+#[derive(Default)]
 pub(crate) struct WorkSet {
     pub(crate) jobs: BTreeMap<JobId, JobRow>,
     campaigns: BTreeMap<CampaignId, CampaignRow>,
@@ -497,13 +498,7 @@ impl WorkSet {
     /// is alone, and every other has committed by then. `least` says how those with PENDING jobs are taken.
     pub(crate) async fn lock(tx: &mut dyn Tx, ids: &[JobId], least: CampaignLock) -> Result<Self> {
         if ids.is_empty() {
-            return Ok(Self {
-                jobs: BTreeMap::new(),
-                campaigns: BTreeMap::new(),
-                counts: BTreeMap::new(),
-                locks: BTreeMap::new(),
-                before: BTreeMap::new(),
-            });
+            return Ok(Self::default());
         }
         let locks: BTreeMap<CampaignId, CampaignLock> = tx
             .pending_around(ids)

@@ -12,43 +12,31 @@ const OLD_MINUTES: i64 = 10;
 /// The oldest major version that is supported, as PostgreSQL numbers it.
 const VERSION_MIN: i32 = 140_000;
 
-/// A setting with the one value that must not be, and what follows from it.
+/// A setting that must not be off, and what follows if it is.
 struct Bad {
     name: &'static str,
-    value: &'static str,
-    weight: Weight,
     advice: &'static str,
 }
 
 const BAD: [Bad; 5] = [
     Bad {
         name: "fsync",
-        value: "off",
-        weight: Weight::Wrong,
         advice: "set fsync = on: without it a crash of the machine can corrupt the line, and a pause may not survive (R35)",
     },
     Bad {
         name: "synchronous_commit",
-        value: "off",
-        weight: Weight::Wrong,
         advice: "set synchronous_commit = on for andon's role: a pause that was acknowledged may be lost in a crash (R35)",
     },
     Bad {
         name: "full_page_writes",
-        value: "off",
-        weight: Weight::Wrong,
         advice: "set full_page_writes = on, unless the file system itself never tears a page",
     },
     Bad {
         name: "autovacuum",
-        value: "off",
-        weight: Weight::Wrong,
         advice: "set autovacuum = on: each move of a job leaves a dead row behind, and claims become slow",
     },
     Bad {
         name: "track_counts",
-        value: "off",
-        weight: Weight::Wrong,
         advice: "set track_counts = on: autovacuum does nothing without it",
     },
 ];
@@ -63,11 +51,11 @@ pub(super) async fn of(
             .bind(bad.name)
             .fetch_one(&mut *connection)
             .await?;
-        let is_bad = value == bad.value;
+        let is_bad = value == "off";
         conditions.push(Condition {
             about: bad.name,
             says: format!("it is {value}"),
-            weight: if is_bad { bad.weight } else { Weight::Well },
+            weight: if is_bad { Weight::Wrong } else { Weight::Well },
             advice: is_bad.then_some(bad.advice),
         });
     }
