@@ -12,95 +12,20 @@
     reason = "the functions that tests share fail the test, as the tests themselves do"
 )]
 
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use andon::{CampaignStage, JobStage, Priority};
-use andon_adapter::store::postgres::{PostgresOptions, PostgresStore};
 use andon_adapter::store::{Access, ClaimProposal, JobFilter, JournalFilter, Page, SharedStore};
-use serde_json::Value;
-use tracing_subscriber::layer::SubscriberExt as _;
 
+use explained::{Explained, Notices, explaining_store};
 use store_sql::{
     add, at, attempt, campaign, campaign_id, epoch, initialise, job, job_id, mark, processing,
     running, session, session_id, token, with,
 };
-use support::{Database, Raw};
 
+mod explained;
 mod store_sql;
 mod support;
-
-/// Keeps what PostgreSQL tells its client.
-#[derive(Clone, Default)]
-struct Notices(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Notices {
-    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        struct Message(String);
-        impl tracing::field::Visit for Message {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                if field.name() == "message" {
-                    let _ = write!(self.0, "{value:?}");
-                }
-            }
-            fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-                if field.name() == "message" {
-                    self.0.push_str(value);
-                }
-            }
-        }
-        if event.metadata().target() == "sqlx::postgres::notice" {
-            let mut message = Message(String::new());
-            event.record(&mut message);
-            self.0.lock().unwrap().push(message.0);
-        }
-    }
-}
-
-/// What one statement did, from its plan.
-struct Explained {
-    blocks: u64,
-    has_seq_scan_of_jobs: bool,
-    text: String,
-}
-
-impl Notices {
-    fn take(&self) -> Vec<Explained> {
-        let notices = std::mem::take(&mut *self.0.lock().unwrap());
-        notices
-            .iter()
-            .filter_map(|notice| explained(notice))
-            .collect()
-    }
-}
-
-fn explained(notice: &str) -> Option<Explained> {
-    let json = &notice[notice.find('{')?..];
-    let plan: Value = serde_json::from_str(json).ok()?;
-    let (text, plan) = (plan["Query Text"].as_str()?.to_owned(), &plan["Plan"]);
-    let number = |name: &str| plan[name].as_u64().unwrap_or(0);
-    let blocks = number("Shared Hit Blocks") + number("Shared Read Blocks");
-    Some(Explained {
-        blocks,
-        has_seq_scan_of_jobs: scans_jobs(plan),
-        text,
-    })
-}
-
-fn scans_jobs(plan: &Value) -> bool {
-    let is_scan = plan["Node Type"] == "Seq Scan"
-        && matches!(
-            plan["Relation Name"].as_str(),
-            Some("andon_jobs" | "andon_attempts")
-        );
-    is_scan
-        || plan["Plans"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .any(scans_jobs)
-}
 
 const JOBS: u32 = 200_000;
 
@@ -239,43 +164,12 @@ fn check(when: &str, statements: &[Explained]) {
         );
         if when != "small" {
             assert!(
-                !explained.has_seq_scan_of_jobs,
+                !explained.has_scan,
                 "{when}: jobs are scanned: {}",
                 explained.text
             );
         }
     }
-}
-
-async fn explaining_store(db: &Database) -> SharedStore {
-    let Raw::Postgres(pool) = &db.raw else {
-        panic!("this is about PostgreSQL")
-    };
-    let name: String = sqlx::query_scalar("SELECT current_database()")
-        .fetch_one(pool)
-        .await
-        .unwrap();
-    for setting in [
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = on",
-        "auto_explain.log_buffers = on",
-        "auto_explain.log_timing = off",
-        "auto_explain.log_format = 'json'",
-        "auto_explain.log_level = 'notice'",
-        // Of the server's own log.
-        "log_min_messages = 'fatal'",
-    ] {
-        db.raw
-            .execute(&format!("ALTER DATABASE {name} SET {setting}"))
-            .await;
-    }
-    // One connection: statements are prepared while there is nothing, and used when there is much.
-    let options = PostgresOptions {
-        connections_max: 1,
-        ..PostgresOptions::default()
-    };
-    Arc::new(PostgresStore::connect(&db.url, &options).await.unwrap())
 }
 
 async fn lines(store: &SharedStore, rounds: u128) {
@@ -298,9 +192,7 @@ async fn lines(store: &SharedStore, rounds: u128) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn case_q15_q16_hot_statements_touch_few_blocks_on_postgres() {
-    let notices = Notices::default();
-    let subscriber = tracing_subscriber::registry().with(notices.clone());
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let notices = Notices::listen();
     let db = support::postgres().await;
     db.raw
         .execute("ALTER TABLE andon_jobs SET (autovacuum_enabled = off)")

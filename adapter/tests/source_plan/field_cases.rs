@@ -406,8 +406,13 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
     assert_eq!(raw.texts(tables).await, ["andon_jobs"]);
     raw.execute("DROP TABLE andon_jobs").await;
     let all: &[&str] = match raw {
-        Raw::Sqlite(_) => &["0001_line", "0002_series"],
-        Raw::Postgres(_) => &["0001_line", "0002_series", "0003_no_row_locks_on_campaigns"],
+        Raw::Sqlite(_) => &["0001_line", "0002_series", "0003_jobs_by_stage"],
+        Raw::Postgres(_) => &[
+            "0001_line",
+            "0002_series",
+            "0003_no_row_locks_on_campaigns",
+            "0004_jobs_by_stage",
+        ],
     };
     assert_eq!(open(url).await.migrate().await.unwrap(), all);
     assert_eq!(

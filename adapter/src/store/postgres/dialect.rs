@@ -45,6 +45,13 @@ pub(super) const CLOCK: &str = "SELECT clock_timestamp() AS now";
 /// Rows are locked one by one. NO KEY: rows that refer to these may be added meanwhile.
 pub(super) const FOR_UPDATE: &str = " FOR NO KEY UPDATE";
 
+/// What goes around a condition on the jobs `j` of a campaign `c`, their order and their limit: a range of
+/// one index, read for each campaign.
+pub(super) const FOR_EACH_CAMPAIGN: [&str; 2] = [
+    " CROSS JOIN LATERAL (SELECT * FROM andon_jobs j WHERE ",
+    ") AS j",
+];
+
 /// The locks of a session's row. No heartbeat changes its key, so that a claim's KEY SHARE stands beside
 /// one; what ends the session asks for the whole row, as if to delete it, and so for each claim's end.
 pub(super) fn for_session(lock: SessionLock) -> &'static str {

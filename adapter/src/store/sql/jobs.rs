@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use andon::{AnyJob, CampaignId, JobId, JobRecord, Priority, SessionId, Timestamp};
+use andon::{AnyJob, CampaignId, JobId, JobRecord, JobStage, Priority, SessionId, Timestamp};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::rows::{
     Row, Set, assignments, insert, json_cell, json_cell_option, limit, source, statement,
 };
 use crate::store::sql::{Cell, Columns, Kind, corrupt};
-use crate::store::{ClaimProposal, Insertion, JobFilter, JobRow, Page, Result};
+use crate::store::{CampaignClass, ClaimProposal, Insertion, JobFilter, JobRow, Page, Result};
 
 const JOB: &str = "j.id, j.campaign_id, j.stage, j.paused_in, j.pause, j.again, j.attempt, \
      j.max_attempts, j.run_at, j.priority, j.token, j.session_id, j.kind, j.payload, j.unique_key, \
@@ -239,43 +239,166 @@ pub(super) fn all(written: u64, meant: usize, what: &str) -> Result<()> {
     ))
 }
 
+/// How many of the newest jobs are looked at for each one that a page asks for, before the ranges are.
+const LOOK_AT: u64 = 4;
+
+/// Newest first. A list of everything walks the primary key. One of some classes looks at the newest jobs
+/// first, which fills the page where the classes are frequent; where they are rare, it reads each campaign's
+/// stages as ranges of an index, and so passes over no job of another class.
 pub(super) async fn list(
     connection: &mut Connection,
     filter: &JobFilter,
     page: Page<JobId>,
 ) -> Result<Vec<JobRow>> {
-    let mut sql: QueryBuilder<Db> = QueryBuilder::new(format!("SELECT {JOB} FROM andon_jobs j"));
+    let stages = stages(filter);
+    if stages.is_empty() {
+        return Ok(Vec::new());
+    }
+    if filter.campaign.is_none() {
+        let newest = newest(filter, page, &stages);
+        let jobs = fetch(newest, connection).await?;
+        if filter.classes.is_none() || jobs.len() as u64 == u64::from(page.limit) {
+            return Ok(jobs);
+        }
+    }
+    fetch(ranges(filter, page, &stages), connection).await
+}
+
+async fn fetch(mut query: QueryBuilder<Db>, connection: &mut Connection) -> Result<Vec<JobRow>> {
+    let rows = query.build().fetch_all(connection).await?;
+    rows.iter().map(read).collect()
+}
+
+/// The classes of each stage that are asked for; none for all.
+type Stages = BTreeMap<JobStage, Option<Vec<CampaignClass>>>;
+
+fn stages(filter: &JobFilter) -> Stages {
+    let Some(classes) = &filter.classes else {
+        return STAGES.map(|stage| (stage, None)).into();
+    };
+    let mut stages = Stages::new();
+    for (stage, class) in classes {
+        let of_stage = stages.entry(*stage).or_insert_with(|| Some(Vec::new()));
+        of_stage.get_or_insert_default().push(*class);
+    }
+    stages
+}
+
+const STAGES: [JobStage; 5] = [
+    JobStage::Pending,
+    JobStage::Processing,
+    JobStage::Completed,
+    JobStage::Failed,
+    JobStage::Cancelled,
+];
+
+/// The page, from the newest jobs only if classes are asked for.
+fn newest(filter: &JobFilter, page: Page<JobId>, stages: &Stages) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new(format!("SELECT {JOB} FROM andon_jobs j WHERE TRUE"));
     if filter.classes.is_some() {
-        sql.push(" JOIN andon_campaigns c ON c.id = j.campaign_id");
-    }
-    sql.push(" WHERE TRUE");
-    if let Some(campaign) = filter.campaign {
-        sql.push(" AND j.campaign_id = ")
-            .push_bind(Uuid::from_u128(campaign.as_u128()));
-    }
-    if let Some(kind) = &filter.kind {
-        sql.push(" AND j.kind = ").push_bind(kind.clone());
-    }
-    if let Some(classes) = &filter.classes {
-        sql.push(" AND (FALSE");
-        for (stage, class) in classes {
-            sql.push(" OR (j.stage = ")
-                .push_bind(stage.as_str())
-                .push(" AND ");
-            push_class(&mut sql, *class, filter.epoch);
+        sql = QueryBuilder::new(format!(
+            "SELECT {JOB} FROM (SELECT * FROM andon_jobs j WHERE TRUE"
+        ));
+        push_after(&mut sql, page);
+        sql.push(" ORDER BY j.id DESC LIMIT ")
+            .push_bind(limit(reach(page).saturating_mul(LOOK_AT)))
+            .push(") AS j JOIN andon_campaigns c ON c.id = j.campaign_id WHERE (FALSE");
+        for (stage, classes) in stages {
+            sql.push(" OR (j.stage = ").push_bind(stage.as_str());
+            push_classes(&mut sql, filter, classes.as_deref());
             sql.push(")");
         }
         sql.push(")");
     }
+    push_kind(&mut sql, filter);
+    push_after(&mut sql, page);
+    sql.push(" ORDER BY j.id DESC");
+    push_limits(&mut sql, page);
+    sql
+}
+
+/// The page, from the newest jobs of each stage of each campaign.
+fn ranges(filter: &JobFilter, page: Page<JobId>, stages: &Stages) -> QueryBuilder<Db> {
+    let mut sql = QueryBuilder::new("");
+    for (n, (stage, classes)) in stages.iter().enumerate() {
+        if n > 0 {
+            sql.push(" UNION ALL ");
+        }
+        push_range(&mut sql, filter, page, *stage, classes.as_deref());
+    }
+    // The id, by its place: of a union SQLite knows no `j.id`.
+    sql.push(" ORDER BY 1 DESC");
+    push_limits(&mut sql, page);
+    sql
+}
+
+/// The newest jobs of one stage of each campaign of these classes: no more of each than the page
+/// reaches to.
+///
+/// BETWEEN, and in order of the stage, says the same as `=`. But by `=` PostgreSQL knows that the order of
+/// ids is all that is asked for, and where it takes the stage for frequent it walks the primary key, over
+/// all jobs of all campaigns, once for each campaign.
+fn push_range(
+    sql: &mut QueryBuilder<Db>,
+    filter: &JobFilter,
+    page: Page<JobId>,
+    stage: JobStage,
+    classes: Option<&[CampaignClass]>,
+) {
+    let [before, after] = dialect::FOR_EACH_CAMPAIGN;
+    sql.push(format!("SELECT {JOB} FROM andon_campaigns c{before}"))
+        .push("j.campaign_id = c.id AND j.stage BETWEEN ")
+        .push_bind(stage.as_str())
+        .push(" AND ")
+        .push_bind(stage.as_str());
+    push_kind(sql, filter);
+    push_after(sql, page);
+    sql.push(" ORDER BY j.stage DESC, j.id DESC LIMIT ")
+        .push_bind(limit(reach(page)))
+        .push(after)
+        .push(" WHERE TRUE");
+    if let Some(campaign) = filter.campaign {
+        sql.push(" AND c.id = ")
+            .push_bind(Uuid::from_u128(campaign.as_u128()));
+    }
+    push_classes(sql, filter, classes);
+}
+
+/// What is asked of a job's campaign `c`.
+fn push_classes(sql: &mut QueryBuilder<Db>, filter: &JobFilter, classes: Option<&[CampaignClass]>) {
+    let Some(classes) = classes else { return };
+    sql.push(" AND (FALSE");
+    for class in classes {
+        sql.push(" OR (");
+        push_class(sql, *class, filter.epoch);
+        sql.push(")");
+    }
+    sql.push(")");
+}
+
+fn push_kind(sql: &mut QueryBuilder<Db>, filter: &JobFilter) {
+    if let Some(kind) = &filter.kind {
+        sql.push(" AND j.kind = ").push_bind(kind.clone());
+    }
+}
+
+fn push_after(sql: &mut QueryBuilder<Db>, page: Page<JobId>) {
     if let Some(after) = page.after {
         sql.push(" AND j.id < ")
             .push_bind(Uuid::from_u128(after.as_u128()));
     }
-    sql.push(" ORDER BY j.id DESC LIMIT ")
-        .push_bind(limit(page.limit));
-    sql.push(" OFFSET ").push_bind(limit(page.offset));
-    let rows = sql.build().fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+}
+
+/// How many jobs from the newest on the page may have to do with.
+fn reach(page: Page<JobId>) -> u64 {
+    page.offset.saturating_add(page.limit.into())
+}
+
+fn push_limits(sql: &mut QueryBuilder<Db>, page: Page<JobId>) {
+    sql.push(" LIMIT ")
+        .push_bind(limit(page.limit))
+        .push(" OFFSET ")
+        .push_bind(limit(page.offset));
 }
 
 /// Hops over the claim index: from each running campaign's kind to its next, and takes the first entry

@@ -32,6 +32,13 @@ pub(super) const CLOCK: &str =
 /// The whole database is locked (see [`BEGIN_WRITE`]), and SQLite has no locks on rows.
 pub(super) const FOR_UPDATE: &str = "";
 
+/// What goes around a condition on the jobs `j` of a campaign `c`, their order and their limit. SQLite has
+/// no LATERAL, but its CROSS JOIN keeps the order, and what is after IN may look at the campaign.
+pub(super) const FOR_EACH_CAMPAIGN: [&str; 2] = [
+    " CROSS JOIN andon_jobs j ON j.id IN (SELECT j.id FROM andon_jobs j WHERE ",
+    ")",
+];
+
 /// See [`FOR_UPDATE`].
 pub(super) fn for_session(_lock: SessionLock) -> &'static str {
     FOR_UPDATE
