@@ -42,7 +42,8 @@ const BLOCKS: u64 = 600;
 fn pages(campaign: &str, older: &str) -> Vec<String> {
     let (of_campaign, middle) = (
         format!("/jobs?campaign_id={campaign}"),
-        "30000000-0000-0000-0000-000000018000",
+        // The cursor of a job, as a page would give it.
+        "c30000000000000000000000000018000",
     );
     let mut pages = vec![
         "/queue-management/status".to_owned(),
