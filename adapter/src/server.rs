@@ -1,7 +1,9 @@
 //! A whole server in one call: store, line, background passes and HTTP API. `andon serve` runs it, and
 //! so does the demo.
 
+mod full;
 mod serving;
+mod taken;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::limits::Limits;
 use crate::api::{self, App, Stop};
 use crate::line::{self, Line, Settings};
 use crate::ops::auth::Auth;
@@ -226,6 +229,7 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         line: line.clone(),
         auth: Auth::new(config.tokens.clone()),
         strict_operators: config.strict_operators,
+        limits: Limits::default(),
     })
     .layer(Extension(Stop(stop.clone())));
     let serving = tokio::spawn(serving::serve(

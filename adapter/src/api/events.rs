@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use futures::stream::unfold;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
@@ -46,6 +46,29 @@ pub(super) fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
+/// How many streams there may be. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+impl Streams {
+    /// None yet, and so many at most.
+    pub(super) fn new(max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(max)))
+    }
+
+    /// A place for one more, which is free again once the stream has ended.
+    fn permit(&self) -> std::result::Result<OwnedSemaphorePermit, Failure> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
+            Failure::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_streams",
+                "the server has all the streams of events that it may have: try again, or ask for \
+                 the history instead",
+            )
+        })
+    }
+}
+
 /// Control changes as they are journalled. `Last-Event-ID` replays what came after it; without it the
 /// stream starts with what comes next. Entries are read only as fast as the reader takes them, so a
 /// slow one is never buffered for.
@@ -53,6 +76,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
     responses((status = 200, description = "text/event-stream", body = String)))]
 async fn events(
     Extension(tail): Extension<Tail>,
+    Extension(streams): Extension<Streams>,
     stop: Option<Extension<Stop>>,
     headers: HeaderMap,
 ) -> std::result::Result<Sse<impl Stream<Item = std::result::Result<Event, Infallible>>>, Failure> {
@@ -69,17 +93,19 @@ async fn events(
         }
         None => None,
     };
+    let permit = streams.permit()?;
     let after = match last {
         Some(seq) => seq,
         None => tail.newest().await?,
     };
     let stop = stop.map_or_else(CancellationToken::new, |stop| stop.0.0);
-    Ok(stream(tail, after, stop, PACE))
+    Ok(stream(tail, after, permit, stop, PACE))
 }
 
 fn stream(
     tail: Tail,
     after: i64,
+    permit: OwnedSemaphorePermit,
     stop: CancellationToken,
     pace: Pace,
 ) -> Sse<impl Stream<Item = std::result::Result<Event, Infallible>>> {
@@ -90,6 +116,7 @@ fn stream(
         waiting: VecDeque::new(),
         given_at: None,
         pace,
+        _permit: permit,
     };
     let events = unfold((reader, stop), |(mut reader, stop)| async move {
         let event = stop.run_until_cancelled(reader.next()).await??;
@@ -108,6 +135,8 @@ struct Reader {
     /// When it was given the last event.
     given_at: Option<Instant>,
     pace: Pace,
+    /// Held until the stream ends.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Reader {
@@ -184,8 +213,12 @@ mod tests {
         .unwrap();
     }
 
+    fn permit() -> OwnedSemaphorePermit {
+        Streams::new(1).permit().unwrap()
+    }
+
     fn body(tail: &Tail, stop: &CancellationToken) -> BodyDataStream {
-        let sse = stream(tail.clone(), 0, stop.clone(), QUICK);
+        let sse = stream(tail.clone(), 0, permit(), stop.clone(), QUICK);
         sse.into_response().into_body().into_data_stream()
     }
 
@@ -218,7 +251,7 @@ mod tests {
         assert!(event.contains("id: 1"), "{event}");
         tokio::time::sleep(QUICK.slow_after * 2).await;
         assert_eq!(text(&mut body).await, None);
-        let sse = stream(tail, 1, stop, QUICK);
+        let sse = stream(tail, 1, permit(), stop, QUICK);
         let mut body = sse.into_response().into_body().into_data_stream();
         assert!(text(&mut body).await.unwrap().contains("id: 2"));
     }
@@ -231,7 +264,7 @@ mod tests {
         for number in 1..=3 {
             pause(&line).await;
             // It starts where the early one is, and so is told the same from there on.
-            let sse = stream(tail.clone(), number - 1, stop.clone(), QUICK);
+            let sse = stream(tail.clone(), number - 1, permit(), stop.clone(), QUICK);
             let mut late = sse.into_response().into_body().into_data_stream();
             for body in [&mut early, &mut late] {
                 let mut event = text(body).await.unwrap();

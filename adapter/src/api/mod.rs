@@ -6,6 +6,7 @@ pub mod extract;
 pub mod health;
 mod idempotency;
 pub mod jobs;
+pub mod limits;
 mod metrics;
 mod openapi;
 pub(crate) mod paging;
@@ -29,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::extract::BODY_MAX;
+use self::limits::Limits;
 use self::problem::{Failure, PROBLEM_JSON};
 use crate::line::Line;
 use crate::ops::auth::Auth;
@@ -50,6 +52,8 @@ pub struct App {
     pub auth: Auth,
     /// Whether control commands without a reason, and resumes without a version, are refused.
     pub strict_operators: bool,
+    /// What requests are bounded by.
+    pub limits: Limits,
 }
 
 /// Tells streams to end: a layer of the router that is served, so that a shutdown need not wait for
@@ -85,6 +89,7 @@ pub fn router(app: App) -> Router {
     let (router, document) = routes().split_for_parts();
     router
         .layer(Extension(events::Tail::new(app.line.clone())))
+        .layer(Extension(events::Streams::new(app.limits.streams_max)))
         .merge(openapi::router(openapi::complete(document)))
         .fallback(async || {
             Failure::new(
@@ -100,6 +105,7 @@ pub fn router(app: App) -> Router {
             crate::ops::auth::authenticate,
         ))
         .layer(from_fn(refuse_foreign_pages))
+        .layer(from_fn_with_state(app.limits, limits::body_in_time))
         .layer(from_fn(time_out))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(ui::as_pages))

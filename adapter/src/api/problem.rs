@@ -28,7 +28,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const REPLAYED: &str = "idempotency-replayed";
 
 /// For how many seconds a client is asked to wait while the store cannot be used.
-const RETRY_AFTER_SECONDS: &str = "5";
+pub(crate) const RETRY_AFTER_SECONDS: &str = "5";
 
 /// An answer that is no success: a problem, or the first answer under an idempotency key again.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ impl From<line::Error> for Failure {
 }
 
 /// A problem with these facts.
-pub(super) fn plain(status: u16, code: &str, detail: String, facts: Map<String, Value>) -> Problem {
+pub(crate) fn plain(status: u16, code: &str, detail: String, facts: Map<String, Value>) -> Problem {
     Problem {
         type_uri: format!("urn:andon:problem:{code}"),
         title: StatusCode::from_u16(status)

@@ -1,5 +1,5 @@
-//! Accepting connections within bounds: how many there are, how long a request's head may take, and how
-//! large it may be. (`axum::serve` sets none of them.)
+//! Accepting connections within bounds: how many there are, how long a request's head may take, how large
+//! it may be, and how long an answer may wait to be taken. (`axum::serve` sets none of them.)
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,18 +10,23 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use super::full::Door;
+use super::taken::Taken;
 
 /// What connections are bounded by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// How many there may be; more wait to be accepted.
+    /// How many there may be; one more is told so and closed.
     pub(super) connections_max: usize,
-    /// How long a request's head may take, from when the connection became idle.
+    /// How long a request's head may take, from when the connection was made or became idle.
     pub(super) head_timeout: Duration,
     /// How large a request's head may be, in bytes.
     pub(super) head_bytes_max: usize,
+    /// For how long a reader may take nothing of what is sent to it.
+    pub(super) taken_timeout: Duration,
 }
 
 impl Default for Bounds {
@@ -32,6 +37,7 @@ impl Default for Bounds {
             // who close it, and never a request that meets a closing one.
             head_timeout: Duration::from_secs(100),
             head_bytes_max: 64 * 1024,
+            taken_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -46,18 +52,25 @@ pub(super) async fn serve(
     bounds: Bounds,
     stop: CancellationToken,
 ) {
-    let mut http = Builder::new(TokioExecutor::new());
+    // Told to look which protocol it is, the builder would wait for the first bytes without a timer.
+    let mut http = Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
         .max_buf_size(bounds.head_bytes_max);
     let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let door = Door::new();
     // Whoever gives up waiting for this function drops it, and with it every connection.
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    while let Some((stream, place)) = accept(&listener, &places, &stop).await {
+    while let Some(stream) = accept(&listener, &stop).await {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            door.turn_away(stream);
+            continue;
+        };
         // Answers are small: waiting for more of them to fill a packet only delays them.
         let _best_effort = stream.set_nodelay(true);
+        let stream = Taken::new(stream, bounds.taken_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
@@ -86,27 +99,15 @@ pub(super) async fn serve(
     let _never_closed = places.acquire_many(all).await;
 }
 
-/// The next connection and its place; none once told to stop.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+/// The next connection; none once told to stop.
+async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {
     loop {
-        let next = async {
-            let place = Arc::clone(places).acquire_owned().await.ok();
-            (listener.accept().await, place)
-        };
-        tokio::select! {
-            () = stop.cancelled() => return None,
-            (accepted, place) = next => match (accepted, place) {
-                (Ok((stream, _)), Some(place)) => return Some((stream, place)),
-                (Err(error), _) => {
-                    tracing::warn!(cause = %error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-                (Ok(_), None) => return None,
-            },
+        match stop.run_until_cancelled(listener.accept()).await? {
+            Ok((stream, _)) => return Some(stream),
+            Err(error) => {
+                tracing::warn!(cause = %error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
         }
     }
 }
@@ -124,7 +125,13 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(200)).await;
             "done"
         });
+        let endless = get(async || {
+            let chunks =
+                futures::stream::repeat(Ok::<_, std::convert::Infallible>([b'x'; 4096].to_vec()));
+            axum::body::Body::from_stream(chunks)
+        });
         let router = Router::new()
+            .route("/endless", endless)
             .route("/slow", slow)
             .route("/", get(async || "fine"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,6 +170,73 @@ mod tests {
         assert!(!slow.contains("200"), "{slow}");
         let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(64 * 1024));
         assert!(exchange(addr, &large).await.starts_with("HTTP/1.1 431"));
+    }
+
+    /// Whether the server closes this connection, however long that takes.
+    async fn is_closed(stream: &mut TcpStream) -> bool {
+        let mut rest = Vec::new();
+        let read = stream.read_to_end(&mut rest);
+        let read = tokio::time::timeout(Duration::from_mins(1), read).await;
+        read.is_ok()
+    }
+
+    #[tokio::test]
+    async fn connections_that_say_nothing_or_never_end_a_head_are_closed() {
+        let bounds = Bounds {
+            head_timeout: Duration::from_millis(100),
+            ..Bounds::default()
+        };
+        let (addr, _stop, _serving) = start(bounds).await;
+        for said in [
+            "",
+            "G",
+            // The beginning of HTTP/2, which is not spoken.
+            "PRI * HTTP/2.0\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n",
+            // A whole exchange, and then nothing more.
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        ] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            assert!(is_closed(&mut stream).await, "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_loses_its_place() {
+        let bounds = Bounds {
+            connections_max: 1,
+            taken_timeout: Duration::from_millis(100),
+            ..Bounds::default()
+        };
+        let (addr, _stop, _serving) = start(bounds).await;
+        let mut greedy = TcpStream::connect(addr).await.unwrap();
+        let request = b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n";
+        greedy.write_all(request).await.unwrap();
+        // The only place is free again, though the reader is still there.
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        while !exchange(addr, request).await.ends_with("fine") {}
+        drop(greedy);
+    }
+
+    #[tokio::test]
+    async fn who_finds_no_place_is_told_so_and_the_others_go_on() {
+        let bounds = Bounds {
+            connections_max: 1,
+            ..Bounds::default()
+        };
+        let (addr, _stop, _serving) = start(bounds).await;
+        let mut first = TcpStream::connect(addr).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+        first.write_all(request).await.unwrap();
+        let mut buffer = [0; 1024];
+        assert!(first.read(&mut buffer).await.unwrap() > 0);
+        let told = exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
+        assert!(told.contains("\r\nretry-after: 5\r\n"), "{told}");
+        assert!(told.contains("\"code\":\"too_many_connections\""), "{told}");
+        first.write_all(request).await.unwrap();
+        assert!(first.read(&mut buffer).await.unwrap() > 0);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon::{ActorName, BreakerSettings, ServiceName, Services, Timestamp};
+use andon_adapter::api::limits::Limits;
 use andon_adapter::api::{self, App};
 use andon_adapter::line::{Line, Settings};
 use andon_adapter::ops::auth::Auth;
@@ -51,6 +52,8 @@ pub struct Set {
     pub strict_operators: bool,
     /// Who may do what.
     pub tokens: Vec<Token>,
+    /// What requests are bounded by.
+    pub limits: Limits,
 }
 
 /// What a request was answered.
@@ -411,6 +414,7 @@ async fn serve(line: &Line, set: Set) -> String {
         line: line.clone(),
         auth: Auth::new(set.tokens),
         strict_operators: set.strict_operators,
+        limits: set.limits,
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

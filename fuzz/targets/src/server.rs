@@ -10,6 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use andon::{ActorName, BreakerSettings, ServiceName, Services, Timestamp};
+use andon_adapter::api::limits::Limits;
 use andon_adapter::api::{self, App};
 use andon_adapter::line::{Line, Settings};
 use andon_adapter::ops::auth::Auth;
@@ -112,6 +113,7 @@ impl Server {
             line: line.clone(),
             auth: Auth::new(tokens),
             strict_operators,
+            limits: Limits::default(),
         });
         Self {
             router,

@@ -1,0 +1,14 @@
+//! Hostile input over raw sockets: no 5xx, no memory without bound, no log that can be forged.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "cases, and the functions that they share, fail the test"
+)]
+
+#[path = "../api_support/mod.rs"]
+mod api_support;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod slow;
