@@ -197,10 +197,22 @@ async fn read_bytes(body: Body) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// 400 for what is no JSON, 415 for what does not say that it is; an empty body is `{}`.
+/// 400 for what is no JSON, 415 for what does not say that it is or is compressed; an empty body is `{}`.
 fn read_json(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Failure> {
     if bytes.is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
+    }
+    let is_packed = headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if is_packed {
+        // Unpacked, a small body could be any size.
+        let detail = "the body must not be compressed: send it without `Content-Encoding`";
+        return Err(Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        ));
     }
     let is_json = headers
         .get(header::CONTENT_TYPE)

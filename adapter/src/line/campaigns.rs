@@ -9,7 +9,7 @@ use andon::{
 };
 use serde_json::Value;
 
-use super::jobs::{self, NewJob, has_nul, text_problem};
+use super::jobs::{self, NewJob, json_problem, text_problem};
 use super::queue::{campaigns_with_status, paused_campaigns};
 use super::{Changes, Error, InvalidField, Result, changes};
 use crate::store::{AttemptRow, CampaignLock, CampaignRow, GateLock, Insertion, Page, Tx};
@@ -104,8 +104,8 @@ fn validate_texts(name: Option<&str>, description: Option<&str>, metadata: &Valu
     }
     if !metadata.is_object() {
         problems.push(invalid("metadata", "must be a JSON object"));
-    } else if has_nul(metadata) {
-        problems.push(invalid("metadata", "must not contain NUL characters"));
+    } else if let Some(problem) = json_problem(metadata) {
+        problems.push(invalid("metadata", problem));
     }
     if problems.is_empty() {
         Ok(())

@@ -79,10 +79,7 @@ impl NewJob {
             "max_attempts",
             (!(1..=1000).contains(&self.max_attempts)).then_some("must be between 1 and 1000"),
         );
-        check(
-            "payload",
-            has_nul(&self.payload).then_some("must not contain NUL characters"),
-        );
+        check("payload", json_problem(&self.payload));
         problems
     }
 
@@ -123,13 +120,31 @@ pub(crate) fn text_problem(text: &str, chars_max: usize) -> Option<&'static str>
     }
 }
 
-/// Whether a JSON value has a NUL character in it, which no database keeps.
-pub(crate) fn has_nul(value: &Value) -> bool {
+/// How many arrays and objects may stand in each other in a payload, a result or metadata. Readers of JSON
+/// give up at 128, and answers put some of their own around it: a job that no worker can read would keep
+/// the worker from every other.
+const DEPTH_MAX: usize = 100;
+
+/// What keeps a JSON value from being stored and read again, if anything.
+pub(crate) fn json_problem(value: &Value) -> Option<&'static str> {
+    json_problem_within(value, DEPTH_MAX)
+}
+
+fn json_problem_within(value: &Value, depth_left: usize) -> Option<&'static str> {
+    const NUL: &str = "must not contain NUL characters";
+    let is_nested = matches!(value, Value::Array(_) | Value::Object(_));
+    if is_nested && depth_left == 0 {
+        return Some("must not be nested deeper than 100 levels");
+    }
+    let within = |value| json_problem_within(value, depth_left - 1);
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(fields) => fields.iter().any(|(k, v)| k.contains('\0') || has_nul(v)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.contains('\0').then_some(NUL),
+        Value::Array(items) => items.iter().find_map(within),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            let of_name = name.contains('\0').then_some(NUL);
+            of_name.or_else(|| within(value))
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 

@@ -10,14 +10,19 @@ use tracing::field::display;
 pub(super) fn committed(entry: &Entry) {
     let (event, stamp) = (&entry.event, entry.stamp);
     let (kind, version, epoch) = (event.kind(), stamp.version.get(), stamp.epoch.get());
-    let actor = entry.actor.describe();
-    let reason = entry.reason.as_ref().map(ToString::to_string);
+    let actor = one_line(&entry.actor.describe());
+    let reason = entry
+        .reason
+        .as_ref()
+        .map(|reason| one_line(reason.as_str()));
     let breaker = event.service().map(display);
     let campaign = event.campaign().map(display);
     let job = event.job().map(display);
     let cause = match event {
-        Event::Refused { refusal, .. } => Some(refusal.to_string()),
-        _ => event.cause().map(|pause| pause.origin.describe()),
+        Event::Refused { refusal, .. } => Some(one_line(&refusal.to_string())),
+        _ => event
+            .cause()
+            .map(|pause| one_line(&pause.origin.describe())),
     };
     if is_warning(event) {
         tracing::warn!(
@@ -46,6 +51,12 @@ pub(super) fn committed(entry: &Entry) {
             "line changed"
         );
     }
+}
+
+/// Other people's words without the separators of lines and paragraphs, at which some readers of logs begin
+/// a new line. They are no control characters, and so no text is refused for them.
+fn one_line(text: &str) -> String {
+    text.replace(['\u{2028}', '\u{2029}'], " ")
 }
 
 fn is_warning(event: &Event) -> bool {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::api::shapes;
-use crate::line::jobs::{self, NewJob, has_nul};
+use crate::line::jobs::{self, NewJob, json_problem};
 use crate::line::work::{CallReport, EndingReport, How, Registration};
 use crate::line::{Error, InvalidField, Result};
 use crate::wire;
@@ -30,11 +30,11 @@ fn invalid(path: &str, problem: &str) -> Error {
     }])
 }
 
-/// NUL characters, which no database keeps, are refused rather than lost.
-fn check_nul(path: &str, value: Option<&Value>) -> Result<()> {
-    match value {
-        Some(value) if has_nul(value) => Err(invalid(path, "must not contain NUL characters")),
-        Some(_) | None => Ok(()),
+/// What no database keeps, or no reader reads again, is refused rather than lost.
+fn check_json(path: &str, value: Option<&Value>) -> Result<()> {
+    match value.and_then(json_problem) {
+        Some(problem) => Err(invalid(path, problem)),
+        None => Ok(()),
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) fn call_report(job: JobId, request: &wire::CallReportRequest) -> Resu
     if request.step.is_none() && request.result.is_some() {
         return Err(invalid("step", "is required with a result"));
     }
-    check_nul("result", request.result.as_ref())?;
+    check_json("result", request.result.as_ref())?;
     let (outcome, step) = match request.outcome {
         wire::CallOutcome::Success => {
             let result = request.result.clone().unwrap_or(Value::Null);
@@ -148,7 +148,7 @@ impl<'a> Ending<'a> {
     fn how(self) -> Result<How> {
         match self {
             Self::Complete(request) => {
-                check_nul("result", request.result.as_ref())?;
+                check_json("result", request.result.as_ref())?;
                 Ok(How::Complete {
                     result: request.result.clone(),
                     spawn: request.spawn.iter().map(new_job).collect(),
