@@ -113,6 +113,15 @@ impl Process {
         }
     }
 
+    /// How much memory it holds, in KiB.
+    pub fn memory_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.expect("a figure").parse().expect("a number")
+    }
+
     /// Tells it to stop, waits, and answers its exit code and what it wrote to standard error.
     pub fn terminate(self) -> (i32, String) {
         self.end_by("-TERM")

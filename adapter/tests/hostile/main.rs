@@ -8,7 +8,15 @@
 
 #[path = "../api_support/mod.rs"]
 mod api_support;
+mod attacked;
+mod bodies;
+#[path = "../cli/mod.rs"]
+mod cli;
+mod credentials;
+mod heads;
+mod logs;
+mod paths;
+mod slow;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
-
-mod slow;
