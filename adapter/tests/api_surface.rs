@@ -519,11 +519,11 @@ impl Store for Fragile {
         self.below.migrate().await
     }
 
-    async fn check_schema(&self) -> store::Result<()> {
+    async fn check_schema(&self, program: store::Program) -> store::Result<()> {
         if self.is_gone.load(Ordering::SeqCst) {
             return Err(gone());
         }
-        self.below.check_schema().await
+        self.below.check_schema(program).await
     }
 
     fn hints(&self) -> watch::Receiver<u64> {

@@ -20,7 +20,7 @@ use andon::{
 };
 use andon_adapter::store::{
     Access, CampaignClass, CampaignFilter, CampaignLock, ClaimProposal, GateLock, IdempotencyRow,
-    Insertion, JobFilter, JournalFilter, JournalOrder, Page, SessionLock, StepRow,
+    Insertion, JobFilter, JournalFilter, JournalOrder, Page, Program, SessionLock, StepRow,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,6 @@ on_both!(
     tallies_are_of_the_present_state,
     what_is_dropped_is_rolled_back,
     migrations_are_idempotent,
-    a_line_of_the_first_schema_is_brought_up_to_date,
     a_transaction_whose_statement_failed_is_not_committed,
 );
 
@@ -838,7 +837,7 @@ async fn what_is_dropped_is_rolled_back(db: Database) {
 }
 
 async fn migrations_are_idempotent(db: Database) {
-    db.store.check_schema().await.unwrap();
+    db.store.check_schema(Program::Starting).await.unwrap();
     assert_eq!(db.store.migrate().await.unwrap(), [""; 0]);
     assert_eq!(
         db.store.identity().await.unwrap(),
@@ -848,14 +847,19 @@ async fn migrations_are_idempotent(db: Database) {
     db.raw
         .execute("UPDATE andon_migrations SET version = 99 WHERE version = 1")
         .await;
-    let refusal = db.store.check_schema().await.unwrap_err();
-    assert_eq!(
-        refusal.to_string(),
-        "the database schema is of a newer andon, or was altered: run that version"
+    let refusal = db.store.check_schema(Program::Starting).await.unwrap_err();
+    let text = refusal.to_string();
+    assert!(
+        text.starts_with("the database schema has migration 0099_line, which this andon ("),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(") does not have, or has otherwise: run the andon that applied it"),
+        "{text}"
     );
     assert!(db.store.migrate().await.is_err());
     db.raw.execute("DROP TABLE andon_migrations").await;
-    assert!(db.store.check_schema().await.is_err());
+    assert!(db.store.check_schema(Program::Starting).await.is_err());
     db.raw.execute("DROP TABLE andon_steps").await;
     let mut tx = db.store.begin(Access::Read).await.unwrap();
     let error = tx.steps(&[job_id(1)]).await.unwrap_err();
@@ -863,28 +867,6 @@ async fn migrations_are_idempotent(db: Database) {
         matches!(error, andon_adapter::store::Error::SchemaNotCurrent),
         "{error:?}"
     );
-}
-
-/// A line that was made before there were figures over time keeps all that is in it.
-async fn a_line_of_the_first_schema_is_brought_up_to_date(db: Database) {
-    initialise(&db.store, &["openai"]).await;
-    add(&db.store, &[running(1)], &[job(1, 1)]).await;
-    for undone in [
-        "DROP TABLE andon_samples",
-        "DROP TABLE andon_call_counts",
-        "DROP INDEX andon_campaigns_finished",
-        "DELETE FROM andon_migrations WHERE version = 2",
-    ] {
-        db.raw.execute(undone).await;
-    }
-    assert!(db.store.check_schema().await.is_err());
-    assert_eq!(db.store.migrate().await.unwrap(), ["0002_series"]);
-    db.store.check_schema().await.unwrap();
-    let mut tx = db.store.begin(Access::Read).await.unwrap();
-    tx.gate().await.unwrap();
-    let left = tx.campaigns(&[campaign_id(1)]).await.unwrap();
-    assert_eq!(left, [running(1)]);
-    assert_eq!(tx.jobs(&[job_id(1)]).await.unwrap(), [job(1, 1)]);
 }
 
 /// `PostgreSQL` answers COMMIT of a failed transaction with a silent ROLLBACK; nobody is told so here.

@@ -17,8 +17,8 @@ use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
     ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
-    JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
-    SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
+    JournalFilter, JournalRow, Misfit, Page, PendingAround, Program, Result, SampleFilter,
+    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -188,8 +188,8 @@ impl Store for ServerStore {
         self.rows.migrate().await
     }
 
-    async fn check_schema(&self) -> Result<()> {
-        self.rows.check_schema().await
+    async fn check_schema(&self, program: Program) -> Result<()> {
+        self.rows.check_schema(program).await
     }
 
     fn hints(&self) -> watch::Receiver<u64> {

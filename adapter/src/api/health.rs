@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::problem::Failure;
 use super::{App, metrics};
 use crate::line;
+use crate::store::Program;
 use crate::wire::Envelope;
 
 /// That it is well.
@@ -34,13 +35,14 @@ async fn live() -> Json<Envelope<Health>> {
     Json(Envelope::new(Health { state: "live" }))
 }
 
-/// The store is reached and its schema is current. A paused line is healthy.
+/// The store is reached, and its schema is this program's, or one that a newer program has only added to.
+/// A paused line is healthy.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
     responses((status = 200, body = Envelope<Health>)))]
 async fn ready(State(app): State<App>) -> Result<Json<Envelope<Health>>, Failure> {
     app.line
         .store()
-        .check_schema()
+        .check_schema(Program::Serving)
         .await
         .map_err(line::Error::from)?;
     Ok(Json(Envelope::new(Health { state: "ready" })))

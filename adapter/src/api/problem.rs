@@ -114,13 +114,14 @@ pub fn problem(error: &line::Error) -> Problem {
             "corrupt",
             json!({"row": corrupt.row, "problem": corrupt.problem}),
         ),
-        line::Error::Store(store::Error::SchemaNotCurrent | store::Error::SchemaUnknown) => {
+        line::Error::Store(store::Error::SchemaNotCurrent | store::Error::SchemaUnknown { .. }) => {
             (503, "schema_not_current", json!({}))
         }
         line::Error::Store(store::Error::Conflict(_)) => (503, "busy", json!({})),
         line::Error::Store(
             store::Error::Unreachable(_)
             | store::Error::Constraint { .. }
+            | store::Error::MigrationWaits { .. }
             | store::Error::Database(_),
         ) => (503, "store_unavailable", json!({})),
     };

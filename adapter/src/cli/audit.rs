@@ -7,6 +7,7 @@ use super::{DatabaseArgs, Exit, Failure, Result, output};
 use crate::line::audit::Audit;
 use crate::line::{Line, Settings, audit};
 use crate::server;
+use crate::store::Program;
 
 /// What `andon audit` is told.
 #[derive(Debug, Args)]
@@ -19,7 +20,7 @@ pub(super) struct AuditArgs {
 pub(super) async fn run(args: AuditArgs) -> Result {
     let config = args.database.load()?;
     let store = server::open_store(config.database_itself()).await?;
-    store.check_schema().await?;
+    store.check_schema(Program::Starting).await?;
     let line = Line::new(store, Settings::default());
     let found = line.query(|tx| Box::pin(audit::audit(tx))).await?;
     let document = json!({

@@ -55,8 +55,26 @@ pub enum Error {
     #[error("the database schema is missing or not current: run `andon migrate`")]
     SchemaNotCurrent,
     /// The schema is not one that this program knows: no state is read from it.
-    #[error("the database schema is of a newer andon, or was altered: run that version")]
-    SchemaUnknown,
+    #[error(
+        "the database schema has migration {migration}, which this andon ({}) does not have, or has \
+         otherwise: run the andon that applied it",
+        env!("CARGO_PKG_VERSION")
+    )]
+    SchemaUnknown {
+        /// The migration, by name.
+        migration: String,
+    },
+    /// A migration did not get a lock on what it changes, since the tables were in use all the while.
+    #[error(
+        "migration {migration} waits for a transaction to end, and gave up: the longest one is of \
+         {holder}. End it, and start again; nothing is half done"
+    )]
+    MigrationWaits {
+        /// The migration, by name.
+        migration: String,
+        /// Who is in the longest transaction, in words.
+        holder: String,
+    },
     /// Anything else that the database answered.
     #[error("the database answered with an error")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,6 +82,15 @@ pub enum Error {
 
 /// The result of a store's primitive.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a program wants of a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// It starts: the schema is exactly its own.
+    Starting,
+    /// It runs already: a newer program may have added to the schema, but taken nothing away.
+    Serving,
+}
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +178,8 @@ pub trait Store: Send + Sync + 'static {
     /// Brings the schema up to date; answers the migrations that were applied, by name.
     async fn migrate(&self) -> Result<Vec<String>>;
 
-    /// Refuses unless the schema is current.
-    async fn check_schema(&self) -> Result<()>;
+    /// Refuses a schema that this program cannot go by.
+    async fn check_schema(&self, program: Program) -> Result<()>;
 
     /// A hint that something may have changed, from this process or (on Postgres) another. Only a
     /// hint: correctness rests on polling.

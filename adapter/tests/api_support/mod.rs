@@ -190,6 +190,11 @@ impl Server {
         self.database.as_ref().map(|database| &database.raw)
     }
 
+    /// The database and what is around it, on the stores that have one.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
     /// What to open the same database with, on the stores that have one.
     pub fn database_url(&self) -> Option<&str> {
         self.database.as_ref().map(|database| database.url.as_str())

@@ -158,7 +158,7 @@ on_both_databases! {
             let newer = open(server.database_url().unwrap()).await;
             let migrated = tokio::time::timeout(Duration::from_secs(20), newer.migrate()).await;
             assert_eq!(migrated.expect("nobody is waited for").unwrap(), Vec::<String>::new());
-            newer.check_schema().await.unwrap();
+            newer.check_schema(store::Program::Starting).await.unwrap();
             newer.begin(store::Access::Read).await.unwrap().gate().await.unwrap();
         }
         drop(reader);
@@ -441,7 +441,8 @@ async fn case_q18_a_migration_that_fails_leaves_nothing_on_postgres() {
     case_q18_a_migration_that_fails_leaves_nothing(&database.url, &database.raw).await;
 }
 
-/// Q18: a schema that a newer program has made is not guessed at: the old one says nothing of the line.
+/// Q18: a schema that a newer program has made is not guessed at: an old one that starts says nothing of the
+/// line. One that runs already goes on, unless the newer one has taken away what it uses.
 async fn case_q18_an_older_program_guesses_no_state(database: Database) {
     let server = Server::over(database, Set::default()).await;
     server.started("one", 1).await;
@@ -451,14 +452,35 @@ async fn case_q18_an_older_program_guesses_no_state(database: Database) {
     raw(&server).execute(insert).await;
     let older = open(server.database_url().unwrap()).await;
     assert!(matches!(
-        older.check_schema().await,
-        Err(store::Error::SchemaUnknown)
+        older.check_schema(store::Program::Starting).await,
+        Err(store::Error::SchemaUnknown { .. })
     ));
     assert!(matches!(
         older.migrate().await,
-        Err(store::Error::SchemaUnknown)
+        Err(store::Error::SchemaUnknown { .. })
     ));
-    assert_eq!(server.get("//health/ready").await.status, 503);
+    let text = older.migrate().await.unwrap_err().to_string();
+    assert!(text.contains("_newer, which this andon ("), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let refused = crate::cli::run(
+        folder.path(),
+        &["migrate", "--database", server.database_url().unwrap()],
+    );
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("run the andon that applied it"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(server.get("//health/ready").await.status, 200);
+    raw(&server).execute("UPDATE andon_migrations SET description = 'contract newer' WHERE description = 'newer'").await;
+    assert_eq!(
+        server
+            .get("//health/ready")
+            .await
+            .refused(503, "schema_not_current")["status"],
+        503
+    );
     assert_stored(
         &server,
         &[

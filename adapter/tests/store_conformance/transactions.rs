@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use andon::{CampaignStage, Gate, JobStage};
-use andon_adapter::store::{CampaignFilter, JobFilter, JournalFilter};
+use andon_adapter::store::{CampaignFilter, JobFilter, JournalFilter, Program};
 
 use crate::fixture::{Can, Subject, all, micros};
 use crate::record::{answer, entry};
@@ -135,11 +135,11 @@ pub async fn r35_a_store_has_one_identity_and_no_two_share_it(subject: Subject) 
 
 pub async fn the_schema_is_current_after_a_migration_and_a_second_does_nothing(subject: Subject) {
     // The fixture has migrated it.
-    subject.store.check_schema().await.unwrap();
+    subject.store.check_schema(Program::Starting).await.unwrap();
     assert_eq!(subject.store.migrate().await.unwrap(), [""; 0]);
     if let (true, Some(raw)) = (subject.can(Can::Migrate), subject.raw()) {
         raw.execute("DELETE FROM andon_migrations").await;
-        let refused = subject.store.check_schema().await;
+        let refused = subject.store.check_schema(Program::Starting).await;
         assert!(matches!(
             refused,
             Err(andon_adapter::store::Error::SchemaNotCurrent)

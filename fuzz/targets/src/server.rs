@@ -165,8 +165,8 @@ impl Store for Replaceable {
         self.now().migrate().await
     }
 
-    async fn check_schema(&self) -> store::Result<()> {
-        self.now().check_schema().await
+    async fn check_schema(&self, program: store::Program) -> store::Result<()> {
+        self.now().check_schema(program).await
     }
 
     fn hints(&self) -> watch::Receiver<u64> {

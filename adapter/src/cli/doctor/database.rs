@@ -12,7 +12,7 @@ use crate::cli::error::chain;
 use crate::line::queue::{Snapshot, snapshot};
 use crate::line::{Line, Settings, audit};
 use crate::ops::config::{Config, database_shown};
-use crate::store::{self, SharedStore};
+use crate::store::{self, Program, SharedStore};
 use crate::{clock, server};
 
 const DATABASE: &str = "database";
@@ -84,7 +84,7 @@ async fn reach(findings: &mut Findings, config: &Config) -> Option<SharedStore> 
     }
     let opened = match server::open_store(url).await {
         Ok(store) => store
-            .check_schema()
+            .check_schema(Program::Starting)
             .await
             .map(|()| store)
             .map_err(server::Error::from),
@@ -102,10 +102,10 @@ async fn reach(findings: &mut Findings, config: &Config) -> Option<SharedStore> 
             format!("{shown}: it is missing, or an older version's"),
             "run `andon migrate`; a server that starts does that by itself",
         ),
-        Err(server::Error::Store(store::Error::SchemaUnknown)) => findings.wrong(
+        Err(server::Error::Store(store::Error::SchemaUnknown { migration })) => findings.wrong(
             DATABASE,
             "schema",
-            format!("{shown}: it is a newer version's, or was altered"),
+            format!("{shown}: it is a newer version's, or was altered: {migration}"),
             format!(
                 "run the newer andon; this one is {}",
                 env!("CARGO_PKG_VERSION")

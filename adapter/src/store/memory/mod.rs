@@ -29,8 +29,8 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use super::{
     Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
     ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter,
-    JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
-    SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
+    JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program, Result, SampleFilter,
+    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -126,7 +126,7 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn check_schema(&self) -> Result<()> {
+    async fn check_schema(&self, _program: Program) -> Result<()> {
         Ok(())
     }
 

@@ -243,6 +243,7 @@ const LOCKS: i32 = 0x616e_646f;
 const LOCK_GATE: i32 = 1;
 const LOCK_JOURNAL: i32 = 2;
 const LOCK_FOLD: i32 = 3;
+const LOCK_MIGRATIONS: i32 = 4;
 /// The space of the locks on campaigns ("andc").
 const LOCKS_OF_CAMPAIGNS: i32 = 0x616e_6463;
 /// The space of the locks on idempotency keys ("andk").
@@ -315,6 +316,15 @@ pub(super) async fn lock_fold(connection: &mut Connection) -> Result<()> {
         LOCK_FOLD,
     )
     .await
+}
+
+/// One process migrates at a time, until its connection ends; answers whether it is this one.
+pub(super) async fn try_lock_migrations(connection: &mut Connection) -> Result<bool> {
+    Ok(sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)")
+        .bind(LOCKS)
+        .bind(LOCK_MIGRATIONS)
+        .fetch_one(connection)
+        .await?)
 }
 
 /// One user of an idempotency key at a time. Two keys may share a lock: then one waits for nothing.

@@ -3,6 +3,7 @@
 mod conditions;
 mod dialect;
 mod home;
+mod migrating;
 // One source text for both SQL stores (ADR 0005).
 #[allow(
     clippy::duplicate_mod,
@@ -15,14 +16,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::{Migrate, Migrator};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{Connection as _, PgPool, Postgres, Transaction};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::sql::{self, migrator};
-use super::{Access, Clock, Condition, Error, Result, Store, Tx};
+use super::{Access, Clock, Condition, Error, Program, Result, Store, Tx};
 use home::Home;
 use tx::SqlTx;
 
@@ -41,6 +42,8 @@ pub struct PostgresOptions {
     /// The same database without the pooler in transaction mode through which the URL leads, such as
     /// `PgBouncer`: for what needs a session of its own. None where there is no such pooler.
     pub direct: Option<String>,
+    /// For how long a migration tries to get the locks that it needs, while the line is in use.
+    pub migration_patience: Duration,
 }
 
 /// Whether to listen for hints from other processes. Correctness never rests on them.
@@ -53,13 +56,14 @@ pub enum Notifications {
 }
 
 impl Default for PostgresOptions {
-    /// 16 connections, 10 seconds, notifications on, no pooler.
+    /// 16 connections, 10 seconds, notifications on, no pooler, a minute for a migration.
     fn default() -> Self {
         Self {
             connections_max: 16,
             acquire_timeout: Duration::from_secs(10),
             notifications: Notifications::On,
             direct: None,
+            migration_patience: Duration::from_mins(1),
         }
     }
 }
@@ -80,6 +84,7 @@ pub struct PostgresStore {
     /// For what needs a session of its own: one connection at a time, closed after use.
     direct: PgPool,
     between: Between,
+    migration_patience: Duration,
     home: Arc<Home>,
     hints: watch::Sender<u64>,
     clock: Option<Clock>,
@@ -133,6 +138,7 @@ impl PostgresStore {
             pool,
             direct: session,
             between,
+            migration_patience: options.migration_patience,
             home,
             hints,
             clock: None,
@@ -252,18 +258,18 @@ impl Store for PostgresStore {
         // Two processes may do this at once; only one of them applies, and says so. The lock goes with
         // the connection, should this future be dropped.
         let mut connection = self.direct.acquire().await?.detach();
-        connection.lock().await?;
-        let applied = sql::migrate(&mut connection, &MIGRATIONS).await;
-        connection.unlock().await?;
-        applied
+        let applied = migrating::run(&mut connection, &MIGRATIONS, self.migration_patience).await?;
+        connection.close().await?;
+        Ok(applied)
     }
 
-    async fn check_schema(&self) -> Result<()> {
+    async fn check_schema(&self, program: Program) -> Result<()> {
         let mut connection = match self.between {
             Between::Nothing => self.pool.acquire().await?,
             Between::Pooler => self.direct.acquire().await?,
         };
-        sql::check(&mut *connection, &MIGRATIONS).await
+        let applied = migrating::applied(&mut connection).await?;
+        sql::check(&applied, &MIGRATIONS, program)
     }
 
     fn hints(&self) -> watch::Receiver<u64> {

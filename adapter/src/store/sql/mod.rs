@@ -7,11 +7,11 @@
 use andon::{Corrupt, Timestamp};
 use serde_json::Value;
 use sqlx::error::DatabaseError;
-use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
-use super::{Error, Result};
+use super::{Error, Program, Result};
 
 /// What a column of a set holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,45 +228,59 @@ pub(crate) fn migrator(mut migrations: Migrator) -> Migrator {
     migrations
 }
 
-/// Applies what is missing, each in a transaction with its entry; answers the names.
-pub(crate) async fn migrate<C: Migrate + Send>(
-    connection: &mut C,
-    migrator: &'static Migrator,
-) -> Result<Vec<String>> {
-    connection
-        .ensure_migrations_table(&migrator.table_name)
-        .await?;
-    let missing = missing(connection, migrator).await?;
-    for migration in &missing {
-        connection.apply(&migrator.table_name, migration).await?;
-    }
-    Ok(missing.into_iter().map(name).collect())
+/// A migration that a database has.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Applied {
+    version: i64,
+    description: String,
+    checksum: Vec<u8>,
 }
 
-/// Refuses unless exactly the known migrations are applied.
-pub(crate) async fn check<C: Migrate + Send>(
-    connection: &mut C,
+/// Reads them.
+pub(crate) const APPLIED: &str =
+    "SELECT version, description, checksum FROM andon_migrations ORDER BY version";
+
+/// How the name of a migration begins that takes away what older programs use.
+const CONTRACTS: &str = "contract ";
+
+/// Refuses a schema that this program cannot go by. One that has started goes on while newer migrations
+/// only expand it: that is what lets servers be replaced one after the other.
+pub(crate) fn check(
+    applied: &[Applied],
     migrator: &'static Migrator,
+    program: Program,
 ) -> Result<()> {
-    match missing(connection, migrator).await?.as_slice() {
+    let newest = migrator.iter().map(|known| known.version).max();
+    let is_expansion = |one: &&Applied| {
+        newest.is_none_or(|newest| one.version > newest) && !one.description.starts_with(CONTRACTS)
+    };
+    let looked_at: Vec<&Applied> = match program {
+        Program::Starting => applied.iter().collect(),
+        Program::Serving => applied.iter().filter(|one| !is_expansion(one)).collect(),
+    };
+    match unapplied(&looked_at, migrator)?.as_slice() {
         [] => Ok(()),
         [_, ..] => Err(Error::SchemaNotCurrent),
     }
 }
 
-/// The known migrations that are not applied. One that is applied and not known, or altered since, is
-/// a newer program's: no state is read from such a schema.
-async fn missing<C: Migrate + Send>(
-    connection: &mut C,
+/// The known migrations that are not applied, in order.
+pub(crate) fn missing(
+    applied: &[Applied],
     migrator: &'static Migrator,
 ) -> Result<Vec<&'static Migration>> {
-    let applied = connection
-        .list_applied_migrations(&migrator.table_name)
-        .await?;
-    for one in &applied {
+    unapplied(&applied.iter().collect::<Vec<_>>(), migrator)
+}
+
+/// One that is applied and not known, or altered since, is a newer program's: no state is read from such
+/// a schema.
+fn unapplied(applied: &[&Applied], migrator: &'static Migrator) -> Result<Vec<&'static Migration>> {
+    for one in applied {
         let known = migrator.iter().find(|known| known.version == one.version);
-        if known.is_none_or(|known| known.checksum != one.checksum) {
-            return Err(Error::SchemaUnknown);
+        if known.is_none_or(|known| *known.checksum != *one.checksum) {
+            return Err(Error::SchemaUnknown {
+                migration: named(one.version, &one.description),
+            });
         }
     }
     Ok(migrator
@@ -276,12 +290,12 @@ async fn missing<C: Migrate + Send>(
 }
 
 /// As its file is named.
-fn name(migration: &Migration) -> String {
-    format!(
-        "{:04}_{}",
-        migration.version,
-        migration.description.replace(' ', "_")
-    )
+pub(crate) fn name(migration: &Migration) -> String {
+    named(migration.version, &migration.description)
+}
+
+fn named(version: i64, description: &str) -> String {
+    format!("{version:04}_{}", description.replace(' ', "_"))
 }
 
 /// Stored data that cannot be.

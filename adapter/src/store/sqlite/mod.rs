@@ -15,15 +15,15 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection as _, SqlitePool};
 use tokio::sync::watch;
 
-use super::sql::{self, migrator};
-use super::{Access, Clock, Condition, Error, Result, Store, Tx};
+use super::sql::{self, Applied, migrator};
+use super::{Access, Clock, Condition, Error, Program, Result, Store, Tx};
 use tx::SqlTx;
 
 static MIGRATIONS: LazyLock<Migrator> =
@@ -114,13 +114,22 @@ impl Store for SqliteStore {
     }
 
     async fn migrate(&self) -> Result<Vec<String>> {
-        let mut connection = self.writer.acquire().await?;
-        sql::migrate(&mut *connection, &MIGRATIONS).await
+        // What is missing is asked for alone: two processes may do this at once.
+        let mut transaction = self.writer.begin_with(dialect::BEGIN_WRITE).await?;
+        transaction
+            .ensure_migrations_table(&MIGRATIONS.table_name)
+            .await?;
+        let missing = sql::missing(&applied(&mut transaction).await?, &MIGRATIONS)?;
+        for migration in &missing {
+            transaction.apply(&MIGRATIONS.table_name, migration).await?;
+        }
+        transaction.commit().await?;
+        Ok(missing.into_iter().map(sql::name).collect())
     }
 
-    async fn check_schema(&self) -> Result<()> {
+    async fn check_schema(&self, program: Program) -> Result<()> {
         let mut connection = self.readers.acquire().await?;
-        sql::check(&mut *connection, &MIGRATIONS).await
+        sql::check(&applied(&mut connection).await?, &MIGRATIONS, program)
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
@@ -147,6 +156,11 @@ impl Store for SqliteStore {
             .map_or(0, |age| age.as_nanos());
         Ok(format!("sqlite file {} of {born}", inode(&metadata)))
     }
+}
+
+/// The migrations that the file has.
+async fn applied(connection: &mut SqliteConnection) -> Result<Vec<Applied>> {
+    Ok(sqlx::query_as(sql::APPLIED).fetch_all(connection).await?)
 }
 
 #[cfg(unix)]
