@@ -412,6 +412,7 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
             "0002_series",
             "0003_no_row_locks_on_campaigns",
             "0004_jobs_by_stage",
+            "0006_no_jobs_by_campaign",
         ],
     };
     assert_eq!(open(url).await.migrate().await.unwrap(), all);

@@ -157,18 +157,12 @@ async fn copy(from: &Database, to: &Database) {
 /// Another program over the same database, by the same clock.
 async fn opened(database: &Database) -> SharedStore {
     let clock = database.clock.as_store_clock();
-    match database.url.strip_prefix("sqlite://") {
-        Some(file) => Arc::new(SqliteStore::open(file).await.unwrap().with_clock(clock)),
-        None => {
-            let options = PostgresOptions::default();
-            Arc::new(
-                PostgresStore::connect(&database.url, &options)
-                    .await
-                    .unwrap()
-                    .with_clock(clock),
-            )
-        }
+    if let Some(file) = database.url.strip_prefix("sqlite://") {
+        return Arc::new(SqliteStore::open(file).await.unwrap().with_clock(clock));
     }
+    let options = PostgresOptions::default();
+    let opened = PostgresStore::connect(&database.url, &options).await;
+    Arc::new(opened.unwrap().with_clock(clock))
 }
 
 /// What a line holds whose queue a failing call has paused.
@@ -344,16 +338,16 @@ async fn case_q18_a_line_of_every_version_is_brought_up_to_date(make: impl Async
             .filter(|one| one.version > version)
             .map(name)
             .collect();
-        let store = opened(&to).await;
+        let newer = opened(&to).await;
         if !missing.is_empty() {
-            let refused = store.check_schema(store::Program::Starting).await;
+            let refused = newer.check_schema(store::Program::Starting).await;
             assert!(
                 matches!(refused, Err(store::Error::SchemaNotCurrent)),
                 "{refused:?}"
             );
         }
-        assert_eq!(store.migrate().await.unwrap(), missing);
-        store.check_schema(store::Program::Starting).await.unwrap();
+        assert_eq!(newer.migrate().await.unwrap(), missing);
+        newer.check_schema(store::Program::Starting).await.unwrap();
         assert_eq!(
             dump(&to.raw, &before).await,
             held,
@@ -363,7 +357,7 @@ async fn case_q18_a_line_of_every_version_is_brought_up_to_date(make: impl Async
             // An older program that has to come back takes this away, and nothing else.
             let undone = format!("DELETE FROM andon_migrations WHERE version > {version}");
             to.raw.execute(&undone).await;
-            assert_eq!(store.migrate().await.unwrap(), missing);
+            assert_eq!(newer.migrate().await.unwrap(), missing);
             assert_eq!(
                 dump(&to.raw, &before).await,
                 held,
@@ -371,7 +365,7 @@ async fn case_q18_a_line_of_every_version_is_brought_up_to_date(make: impl Async
             );
         }
         to.clock.set(whole.clock.now());
-        let upgraded = Server::start(store, to.clock.clone(), Some(to), Set::default()).await;
+        let upgraded = Server::start(newer, to.clock.clone(), Some(to), Set::default()).await;
         assert_eq!(
             dump(raw(&upgraded), &before).await,
             held,
@@ -534,6 +528,26 @@ async fn case_q18_a_migration_that_waits_keeps_nobody_waiting() {
 
 async fn raw_count(raw: &Raw) -> i64 {
     raw.int("SELECT count(*) FROM andon_jobs").await
+}
+
+/// An index is built beside the running line. One whose build was broken off is made anew.
+#[tokio::test]
+async fn case_q18_an_index_whose_build_was_broken_off_is_built_again() {
+    let database = support::postgres().await;
+    let all = migrations(&database.raw).await;
+    let Some(migration) = all.iter().find(|one| one.no_tx) else {
+        panic!("no migration builds an index")
+    };
+    at_version(&database.raw, migration.version - 1).await;
+    database.raw.execute(migration.sql.as_str()).await;
+    let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid IN
+                  (SELECT oid FROM pg_class WHERE relname = 'andon_jobs_by_stage')";
+    assert_eq!(database.raw.execute(broken).await, 1);
+    opened(&database).await.migrate().await.unwrap();
+    let valid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    assert_eq!(database.raw.int(valid).await, 0);
+    let there = "SELECT count(*) FROM pg_class WHERE relname = 'andon_jobs_by_stage'";
+    assert_eq!(database.raw.int(there).await, 1);
 }
 
 /// Two servers that start at once: one of them migrates, and both go on.
