@@ -55,9 +55,12 @@ async fn described(server: &Server) -> Value {
 #[tokio::test]
 async fn test_every_operation_is_described_with_its_errors_and_headers() {
     let document = described(&Server::memory().await).await;
+    let mut ids = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(operation["summary"].is_string(), "{method} {path}");
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id), "{method} {path}: {id} is of another, too");
             let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
             assert_eq!(
                 problem["schema"]["$ref"], "#/components/schemas/Problem",

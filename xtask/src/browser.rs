@@ -172,7 +172,7 @@ fn install_packages(folder: &Path) -> Result<(), Failure> {
 }
 
 /// The program `andon`, which cargo puts beside this one.
-fn binary() -> Result<PathBuf, Failure> {
+pub(crate) fn binary() -> Result<PathBuf, Failure> {
     let this = env::current_exe()
         .map_err(|error| Failure(format!("cannot tell where this program is: {error}")))?;
     Ok(this.with_file_name("andon"))

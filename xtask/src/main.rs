@@ -17,6 +17,7 @@ mod fuzz;
 mod mutants;
 mod postgres;
 mod programs;
+mod schemathesis;
 mod simulate;
 mod trace;
 
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Task::WriteTrace => trace::write(),
         Task::Advisories => checks::advisories(),
         Task::Fuzz(fuzz) => fuzz.run(),
+        Task::Schemathesis(asked) => asked.run(),
         Task::Faults { arguments } => faults::run_with(&arguments),
         Task::Simulate { arguments } => simulate::run_with(&arguments),
         Task::Mutants { names, writing } => mutants::run(&names, writing),
@@ -80,6 +82,7 @@ enum Task {
     WriteTrace,
     Advisories,
     Fuzz(fuzz::Fuzz),
+    Schemathesis(schemathesis::Schemathesis),
     /// What it can do, it says itself.
     Faults {
         arguments: Vec<String>,
@@ -148,6 +151,7 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
         ("browser", arguments) => browser::parse(arguments).map(Task::Browser),
         ("bench", arguments) => bench::parse(arguments).map(Task::Bench),
         ("fuzz", arguments) => fuzz::parse(arguments).map(Task::Fuzz),
+        ("schemathesis", arguments) => schemathesis::parse(arguments).map(Task::Schemathesis),
         (name, rest) => match (Step::named(name), rest) {
             (Some(step), []) => Ok(Task::Step(step)),
             (None, _) if !COMMANDS_OF_THEIR_OWN.contains(&name) => {
@@ -162,13 +166,14 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Task, Failure> {
 }
 
 /// The commands that are not a step of CI.
-const COMMANDS_OF_THEIR_OWN: [&str; 9] = [
+const COMMANDS_OF_THEIR_OWN: [&str; 10] = [
     "bench",
     "ci",
     "postgres",
     "browser",
     "advisories",
     "fuzz",
+    "schemathesis",
     "simulate",
     "faults",
     "mutants",
@@ -204,6 +209,9 @@ usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]
                        look for inputs that break a rule, for 60 s or N s in each of the targets
                        line, rows, journal, api, events; needs a nightly toolchain and cargo-fuzz
+  schemathesis [--examples N] [--seed N]
+                       right, wrong and chained requests made from the OpenAPI document, to a real
+                       server on SQLite and one on PostgreSQL; installs schemathesis from PyPI
   simulate [--seed N] [--seeds COUNT] [--steps N] [--bug NAME] [--check-determinism]
                        whole lines on a virtual clock, with every fault that can be made; the first
                        run in which a rule does not hold is shortened and shown

@@ -456,7 +456,7 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 /// Lists campaigns, newest first.
-#[utoipa::path(get, path = "/campaigns", tag = "campaigns", params(views::ListCampaigns),
+#[utoipa::path(get, path = "/campaigns", operation_id = "list_campaigns", tag = "campaigns", params(views::ListCampaigns),
     responses((status = 200, body = Envelope<CampaignPage>)))]
 async fn list(
     State(app): State<App>,
@@ -481,7 +481,7 @@ async fn list(
 }
 
 /// Creates a campaign, stage CREATED, with its first jobs: all or nothing.
-#[utoipa::path(post, path = "/campaigns", tag = "campaigns", request_body = CreateCampaign,
+#[utoipa::path(post, path = "/campaigns", operation_id = "create_campaign", tag = "campaigns", request_body = CreateCampaign,
     responses((status = 201, body = Envelope<CampaignCreated>)))]
 async fn create(
     State(app): State<App>,
@@ -497,7 +497,7 @@ async fn create(
 }
 
 /// Reads a campaign, with its status and what holds it paused (D1, D3).
-#[utoipa::path(get, path = "/campaigns/{id}", tag = "campaigns", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/campaigns/{id}", operation_id = "read_campaign", tag = "campaigns", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Campaign>)))]
 async fn read(
     State(app): State<App>,
@@ -511,7 +511,7 @@ async fn read(
 }
 
 /// Renames or describes a campaign. No rule looks at these texts.
-#[utoipa::path(patch, path = "/campaigns/{id}", tag = "campaigns", params(("id" = String, Path)),
+#[utoipa::path(patch, path = "/campaigns/{id}", operation_id = "describe_campaign", tag = "campaigns", params(("id" = String, Path)),
     request_body = DescribeCampaign,
     responses((status = 200, body = Envelope<Campaign>)))]
 async fn describe(
@@ -535,7 +535,7 @@ async fn describe(
 }
 
 /// Deletes a campaign that was never started, with its jobs.
-#[utoipa::path(delete, path = "/campaigns/{id}", tag = "campaigns", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/campaigns/{id}", operation_id = "delete_campaign", tag = "campaigns", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<CampaignDeleted>)))]
 async fn delete(
     State(app): State<App>,
@@ -555,7 +555,7 @@ async fn delete(
 }
 
 /// Starts a campaign (R20): refused while anything blocks, naming it.
-#[utoipa::path(post, path = "/campaigns/{id}/start", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/start", operation_id = "start_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
     responses((status = 200, body = Envelope<CampaignCommanded>)))]
 async fn start(
@@ -570,7 +570,7 @@ async fn start(
 }
 
 /// Pauses a campaign (R5, R6). Only *resume queue* resumes it (R7).
-#[utoipa::path(post, path = "/campaigns/{id}/pause", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/pause", operation_id = "pause_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
     responses((status = 200, body = Envelope<CampaignCommanded>)))]
 async fn pause(
@@ -585,7 +585,7 @@ async fn pause(
 }
 
 /// Cancels a campaign, and with it its unfinished jobs (R27).
-#[utoipa::path(post, path = "/campaigns/{id}/cancel", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/cancel", operation_id = "cancel_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
     responses((status = 200, body = Envelope<CampaignCommanded>)))]
 async fn cancel(
@@ -600,7 +600,7 @@ async fn cancel(
 }
 
 /// Ends `open_ended`: no more jobs are added from outside (R27, R28).
-#[utoipa::path(post, path = "/campaigns/{id}/close", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/close", operation_id = "close_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
     responses((status = 200, body = Envelope<CampaignCommanded>)))]
 async fn close(
@@ -630,9 +630,9 @@ async fn validate_start(
 }
 
 /// Refused, always: only *resume queue* resumes (R7).
-#[utoipa::path(post, path = "/campaigns/{id}/resume", tag = "campaigns",
+#[utoipa::path(post, path = "/campaigns/{id}/resume", operation_id = "resume_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
-    responses((status = 409, body = wire::Problem)))]
+    responses((status = 409, body = wire::Problem, content_type = "application/problem+json")))]
 async fn resume(
     State(app): State<App>,
     Path(id): Path<CampaignId>,
@@ -645,7 +645,7 @@ async fn resume(
 }
 
 /// A campaign with its progress and its latest errors.
-#[utoipa::path(get, path = "/campaigns/{id}/details", tag = "campaigns",
+#[utoipa::path(get, path = "/campaigns/{id}/details", operation_id = "campaign_details", tag = "campaigns",
     params(("id" = String, Path)),
     responses((status = 200, body = Envelope<CampaignDetails>)))]
 async fn details(
@@ -660,7 +660,7 @@ async fn details(
 }
 
 /// Why a campaign is as it is, in words (D3).
-#[utoipa::path(get, path = "/campaigns/{id}/explain", tag = "campaigns",
+#[utoipa::path(get, path = "/campaigns/{id}/explain", operation_id = "explain_campaign", tag = "campaigns",
     params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Explanation>)))]
 async fn explain(

@@ -73,7 +73,9 @@ impl Streams {
 /// stream starts with what comes next. Entries are read only as fast as the reader takes them, so a
 /// slow one is never buffered for.
 #[utoipa::path(get, path = "/events", tag = "queue management",
-    responses((status = 200, description = "text/event-stream", body = String)))]
+    params(("Last-Event-ID" = Option<u64>, Header, description = "The number of the last entry that the reader has")),
+    responses((status = 200, description = "Entries of the journal as they are written", body = String,
+        content_type = "text/event-stream")))]
 async fn events(
     Extension(tail): Extension<Tail>,
     Extension(streams): Extension<Streams>,

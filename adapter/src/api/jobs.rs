@@ -199,7 +199,7 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 /// Lists jobs, newest first.
-#[utoipa::path(get, path = "/jobs", tag = "jobs", params(views::ListJobs),
+#[utoipa::path(get, path = "/jobs", operation_id = "list_jobs", tag = "jobs", params(views::ListJobs),
     responses((status = 200, body = Envelope<JobPage>)))]
 async fn list(
     State(app): State<App>,
@@ -252,7 +252,7 @@ pub(crate) async fn total_in(tx: &mut dyn Tx, query: &JobQuery) -> line::Result<
 }
 
 /// Reads a job with its attempts and steps.
-#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/jobs/{id}", operation_id = "read_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Job>)))]
 async fn read(
     State(app): State<App>,
@@ -266,7 +266,7 @@ async fn read(
 }
 
 /// Reads a job's status alone.
-#[utoipa::path(get, path = "/jobs/{id}/status", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/jobs/{id}/status", operation_id = "job_status", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<JobStatusAnswer>)))]
 async fn status(
     State(app): State<App>,
@@ -290,7 +290,7 @@ async fn status(
 }
 
 /// Why a job is as it is, in words (D3).
-#[utoipa::path(get, path = "/jobs/{id}/explain", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/jobs/{id}/explain", operation_id = "explain_job", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = Envelope<Explanation>)))]
 async fn explain(
     State(app): State<App>,
@@ -310,7 +310,7 @@ async fn explain(
 }
 
 /// Pauses a job, and its campaign with it (R4). Only *resume queue* resumes them (R7).
-#[utoipa::path(post, path = "/jobs/{id}/pause", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/jobs/{id}/pause", operation_id = "pause_job", tag = "jobs", params(("id" = String, Path)),
     request_body = ControlBody,
     responses((status = 200, body = Envelope<JobCommanded>)))]
 async fn pause(
@@ -325,7 +325,7 @@ async fn pause(
 }
 
 /// Cancels an unfinished job (R26).
-#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", params(("id" = String, Path)),
     request_body = ControlBody,
     responses((status = 200, body = Envelope<JobCommanded>)))]
 async fn cancel(
@@ -340,7 +340,7 @@ async fn cancel(
 }
 
 /// Sends a FAILED or CANCELLED job back (R26).
-#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", params(("id" = String, Path)),
     request_body = ControlBody,
     responses((status = 200, body = Envelope<JobCommanded>)))]
 async fn retry(
@@ -355,7 +355,7 @@ async fn retry(
 }
 
 /// Makes a PENDING job due later, or at once: it changes no stage and resumes nothing.
-#[utoipa::path(post, path = "/jobs/{id}/postpone", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/jobs/{id}/postpone", operation_id = "postpone_job", tag = "jobs", params(("id" = String, Path)),
     request_body = PostponeJob,
     responses((status = 200, body = Envelope<JobCommanded>)))]
 async fn postpone(

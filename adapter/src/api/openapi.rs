@@ -10,6 +10,10 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::App;
 use super::problem::PROBLEM_JSON;
+
+mod bounds;
+mod links;
+
 use crate::wire::Problem;
 
 #[derive(OpenApi)]
@@ -39,8 +43,8 @@ pub(super) fn base() -> Document {
 /// The name of the security scheme.
 const TOKEN: &str = "token";
 
-/// Adds what holds for every operation: each may answer a problem, and each POST takes an idempotency
-/// key (I14).
+/// Adds what holds for every operation: each may answer a problem, each POST takes an idempotency key (I14),
+/// and every parameter and body has its bounds. Answers say which requests may follow them.
 pub(super) fn complete(mut document: Document) -> Document {
     for item in document.paths.paths.values_mut() {
         if let Some(post) = &mut item.post {
@@ -75,6 +79,8 @@ pub(super) fn complete(mut document: Document) -> Document {
                 .push(RefOr::T(version));
         }
     }
+    bounds::describe(&mut document);
+    links::describe(&mut document);
     document
 }
 

@@ -287,7 +287,7 @@ fn etag(version: Version) -> [(HeaderName, String); 1] {
 }
 
 /// The whole gate in one snapshot (D4). The strong `ETag` is the line's version.
-#[utoipa::path(get, path = "/status", tag = "queue management",
+#[utoipa::path(get, path = "/status", operation_id = "line_status", tag = "queue management",
     responses((status = 200, body = Envelope<StatusView>)))]
 async fn status(State(app): State<App>) -> Result<Response, Failure> {
     let snapshot = app.line.query(|tx| Box::pin(queue::snapshot(tx))).await?;
@@ -480,7 +480,7 @@ pub(crate) async fn resume_in(
 
 /// *Resume queue*: the one way back (R7–R11). Refused while any breaker is not closed.
 #[utoipa::path(post, path = "/resume-queue", tag = "queue management", request_body = ResumeBody,
-    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem)))]
+    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem, content_type = "application/problem+json")))]
 async fn resume_queue(
     State(app): State<App>,
     command: Command<ResumeBody>,
@@ -496,7 +496,7 @@ async fn resume_queue(
 /// The same command under the source plan's path: it resumes the whole queue.
 #[utoipa::path(post, path = "/resume-service", tag = "queue management",
     request_body = ResumeServiceBody,
-    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem)))]
+    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem, content_type = "application/problem+json")))]
 async fn resume_service(
     State(app): State<App>,
     command: Command<ResumeServiceBody>,
@@ -1156,6 +1156,7 @@ pub struct HistoryQuery {
     /// How many on a page: 1 to 200, 50 if left out.
     per_page: Option<u32>,
     /// `desc` (newest first, the default) or `asc`.
+    #[param(inline)]
     order: Option<HistoryOrder>,
 }
 
