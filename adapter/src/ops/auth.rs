@@ -14,11 +14,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 
 use crate::api::App;
 use crate::api::extract::Caller;
 use crate::api::problem::Failure;
 use crate::ops::config::{Role, Token};
+use crate::ops::guesses::{Guesses, Peer, TooMany};
 use crate::ui;
 
 /// The cookie of a person's session in a browser: the token itself, so that any server knows it and
@@ -27,29 +29,46 @@ pub(crate) const SESSION_COOKIE: &str = "andon_session";
 
 /// Who may use the API.
 #[derive(Debug, Clone)]
-pub struct Auth(Arc<Vec<Token>>);
+pub struct Auth(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    tokens: Vec<Token>,
+    guesses: Guesses,
+}
 
 impl Auth {
     /// These tokens; without any, everybody who reaches the server is the operator `local`.
     pub fn new(tokens: Vec<Token>) -> Self {
-        Self(Arc::new(tokens))
+        Self(Arc::new(Known {
+            tokens,
+            guesses: Guesses::default(),
+        }))
     }
 
     /// Whether anybody has to say who they are.
     pub(crate) fn asks(&self) -> bool {
-        !self.0.is_empty()
+        !self.0.tokens.is_empty()
     }
 
-    /// The token that a request carries. Every token is compared, each in constant time.
-    pub(crate) fn find(&self, bearer: &str) -> Option<&Token> {
+    /// The token that a request carries, if there is one such. Every token is compared, each in constant
+    /// time.
+    ///
+    /// # Errors
+    /// [`TooMany`] if too many unknown ones came from there.
+    pub(crate) fn find(&self, peer: Peer, bearer: &str) -> Result<Option<&Token>, TooMany> {
         let sent: [u8; 32] = Sha256::digest(bearer.as_bytes()).into();
         let mut found = None;
-        for token in self.0.iter() {
+        for (place, token) in self.0.tokens.iter().enumerate() {
             if bool::from(token.sha256.ct_eq(&sent)) {
-                found = Some(token);
+                found = Some((place, token));
             }
         }
-        found
+        let (guesses, now) = (&self.0.guesses, Instant::now());
+        match found {
+            Some((place, token)) => guesses.right(peer, place, now).map(|()| Some(token)),
+            None => guesses.wrong(peer, sent, now).map(|()| None),
+        }
     }
 }
 
@@ -160,6 +179,23 @@ fn is_for_loopback(headers: &HeaderMap) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Where a request came from.
+fn peer(request: &Request) -> Peer {
+    let peer = request.extensions().get::<Peer>();
+    peer.copied().unwrap_or(Peer::UNKNOWN)
+}
+
+fn too_many(TooMany { retry_after }: TooMany) -> Response {
+    let detail = format!(
+        "too many unknown tokens came from this address: try again in {retry_after} seconds"
+    );
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = Failure::new(status, "too_many_guesses", detail).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, header::HeaderValue::from(retry_after));
+    response
+}
+
 fn unauthorized(detail: &str) -> Response {
     let mut response =
         Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).into_response();
@@ -244,7 +280,11 @@ fn identify(auth: &Auth, request: &Request, needs: Needs) -> Result<(Actor, Role
         return Ok((local, Role::Operator));
     }
     let sent = sent(request).map_err(IntoResponse::into_response)?;
-    let Some(token) = sent.and_then(|sent| auth.find(sent)) else {
+    let found = match sent {
+        Some(sent) => auth.find(peer(request), sent).map_err(too_many)?,
+        None => None,
+    };
+    let Some(token) = found else {
         if ui::is_page(request.uri().path()) {
             return Err(ui::session::ask(request));
         }

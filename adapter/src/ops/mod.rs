@@ -2,4 +2,5 @@
 
 pub mod auth;
 pub mod config;
+pub(crate) mod guesses;
 pub mod telemetry;

@@ -5,16 +5,18 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
 use super::full::Door;
 use super::taken::Taken;
+use crate::ops::guesses::Peer;
 
 /// What connections are bounded by.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +65,7 @@ pub(super) async fn serve(
     // Whoever gives up waiting for this function drops it, and with it every connection.
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    while let Some(stream) = accept(&listener, &stop).await {
+    while let Some((stream, peer)) = accept(&listener, &stop).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             door.turn_away(stream);
             continue;
@@ -71,7 +73,7 @@ pub(super) async fn serve(
         // Answers are small: waiting for more of them to fill a packet only delays them.
         let _best_effort = stream.set_nodelay(true);
         let stream = Taken::new(stream, bounds.taken_timeout);
-        let service = TowerToHyperService::new(router.clone());
+        let service = TowerToHyperService::new(Extension(peer).layer(router.clone()));
         let connection = http
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();
@@ -99,11 +101,11 @@ pub(super) async fn serve(
     let _never_closed = places.acquire_many(all).await;
 }
 
-/// The next connection; none once told to stop.
-async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<TcpStream> {
+/// The next connection, and from where; none once told to stop.
+async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(TcpStream, Peer)> {
     loop {
         match stop.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some(stream),
+            Ok((stream, from)) => return Some((stream, Peer::at(from.ip()))),
             Err(error) => {
                 tracing::warn!(cause = %error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_RETRY).await;

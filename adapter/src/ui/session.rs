@@ -2,12 +2,12 @@
 //! a restart logs nobody out, and several servers know the same people.
 
 use askama::Template;
-use axum::Router;
 use axum::extract::{Form, Query, Request, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Deserialize;
 
 use super::actions::Back;
@@ -16,6 +16,7 @@ use super::page::Frame;
 use super::show::in_path;
 use crate::api::App;
 use crate::ops::auth::SESSION_COOKIE;
+use crate::ops::guesses::{Peer, TooMany};
 
 /// For how long a browser keeps the cookie.
 const SESSION_SECONDS: u32 = 12 * 60 * 60;
@@ -75,14 +76,26 @@ struct LogIn {
 
 async fn log_in(
     State(app): State<App>,
+    peer: Option<Extension<Peer>>,
     uri: Uri,
     headers: HeaderMap,
     Form(sent): Form<LogIn>,
 ) -> Response {
     let (token, next) = (sent.token.trim(), Back::read(&sent.next));
-    if app.auth.find(token).is_none() {
-        let refusal = Some("This token is not known.");
-        return login_page(StatusCode::UNAUTHORIZED, &next, refusal);
+    let peer = peer.map_or(Peer::UNKNOWN, |Extension(peer)| peer);
+    match app.auth.find(peer, token) {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let refusal = Some("This token is not known.");
+            return login_page(StatusCode::UNAUTHORIZED, &next, refusal);
+        }
+        Err(TooMany { retry_after }) => {
+            let refusal = Some(
+                "Too many unknown tokens came from your address. Wait a little, and try again.",
+            );
+            let page = login_page(StatusCode::TOO_MANY_REQUESTS, &next, refusal);
+            return (AppendHeaders([(RETRY_AFTER, retry_after)]), page).into_response();
+        }
     }
     let is_kept_by_browsers =
         |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | ';' | '\\');

@@ -40,7 +40,7 @@ impl Attacked {
         Self::set(&[], "text")
     }
 
-    /// With tokens whose secret is their name.
+    /// With tokens: the operator's is `operator-secret`.
     pub(crate) fn with_tokens() -> Self {
         Self::set(&["viewer", "worker", "automation", "operator"], "text")
     }
@@ -50,7 +50,7 @@ impl Attacked {
         let folder = tempfile::tempdir().unwrap();
         let mut config = String::from("[services.openai]\nthreshold = 1\n");
         for role in roles {
-            let hash = Sha256::digest(role.as_bytes());
+            let hash = Sha256::digest(format!("{role}-secret").as_bytes());
             let hash = hash.iter().fold(String::new(), |mut text, byte| {
                 write!(text, "{byte:02x}").unwrap();
                 text

@@ -90,3 +90,25 @@ fn no_text_of_a_request_breaks_a_line_of_the_log_as_json() {
         assert_ne!(entry["timestamp"], "2026-01-01T00:00:00Z");
     }
 }
+
+/// The log at its most talkative holds no credential, right or wrong, wherever it was sent.
+#[test]
+fn no_credential_is_logged() {
+    let server = Attacked::with_tokens();
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let path = "/api/v1/queue-management/pause-queue";
+    for token in ["operator-secret", "sesame-secret"] {
+        let bearer = format!("authorization: Bearer {token}\r\n");
+        let cookie = format!("cookie: andon_session={token}\r\nsec-fetch-site: same-origin\r\n");
+        server.ask(&format!("POST {path}"), &bearer, b"");
+        server.ask(&format!("POST {path}"), &cookie, b"");
+        server.ask("GET /", &cookie, b"");
+        server.ask(&format!("GET /jobs?token={token}"), &cookie, b"");
+        server.ask("POST /login", form, format!("token={token}").as_bytes());
+        let odd = format!("authorization: Basic {token}\r\nx-api-key: {token}\r\n");
+        server.ask(&format!("POST {path}"), &odd, b"");
+    }
+    let (_, log) = server.server.process.terminate();
+    assert!(log.contains("queue_paused"), "{log}");
+    assert!(!log.contains("-secret"), "{log}");
+}

@@ -50,11 +50,11 @@ fn no_way_of_writing_a_path_leads_past_the_roles() {
         "/api/v1/worker/%2e%2e/queue-management/resume-queue",
         "/api/v1/jobs/x/../../queue-management/resume-queue",
     ] {
-        let worker = "authorization: Bearer worker\r\n";
+        let worker = "authorization: Bearer worker-secret\r\n";
         let said = server.ask(&format!("POST {path}"), worker, b"");
         assert!((400..500).contains(&said.status), "{path}: {}", said.text);
     }
-    server.is_well("authorization: Bearer operator\r\n");
+    server.is_well("authorization: Bearer operator-secret\r\n");
 }
 
 #[test]

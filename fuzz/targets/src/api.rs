@@ -45,10 +45,11 @@ const RESUME: [&str; 2] = [
 const OPERATORS: [&str; 2] = ["ada", "root"];
 
 /// The problems of requests that do not reach the worker protocol.
-const NO_WORKER: [&str; 6] = [
+const NO_WORKER: [&str; 7] = [
     "no_such_route",
     "method_not_allowed",
     "unauthorized",
+    "too_many_guesses",
     "forbidden",
     "foreign_host",
     "foreign_origin",
