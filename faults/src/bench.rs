@@ -34,7 +34,9 @@ pub(crate) const CONCURRENCY: usize = 16;
 pub(crate) enum Place {
     /// Two servers on PostgreSQL, each connection through a proxy.
     Postgres,
-    /// The same, on a small disk.
+    /// The same without proxies to PostgreSQL: where nothing is cut, they only cost time.
+    PostgresDirect,
+    /// The same as the first, on a small disk.
     PostgresDisk,
     /// Two servers on PostgreSQL behind `PgBouncer` in transaction mode.
     Pooler,
@@ -115,7 +117,7 @@ impl Bench {
         };
         let file = disk_folder.join("line.db");
         let cluster = match place {
-            Place::Postgres | Place::Pooler => {
+            Place::Postgres | Place::PostgresDirect | Place::Pooler => {
                 Some(Cluster::start(&folder.path().join("cluster"))?)
             }
             Place::PostgresDisk => Some(Cluster::start(&disk_folder.join("cluster"))?),
@@ -140,7 +142,7 @@ impl Bench {
                 patroni.followed_by(proxy.clone());
                 Some(proxy)
             }
-            (Some(cluster), None) if pooler.is_none() => {
+            (Some(cluster), None) if pooler.is_none() && place != Place::PostgresDirect => {
                 Some(Proxy::start(([127, 0, 0, 1], cluster.port).into()).await?)
             }
             _ => None,

@@ -25,7 +25,7 @@ const GROWTH_MAX: (u64, u64) = (10, 8 << 20);
 
 /// Works for so long, and says what became of it.
 pub(crate) async fn run(time: Duration) -> Result<()> {
-    let mut bench = Bench::start(Place::Postgres).await?;
+    let mut bench = Bench::start(Place::PostgresDirect).await?;
     let went = work(&mut bench, time).await;
     if went.is_err() {
         println!("logs: {}", bench.keep_folder().display());
