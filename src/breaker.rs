@@ -201,6 +201,11 @@ pub enum Failed {
 }
 
 impl Breaker<Closed> {
+    /// Consecutive failures counted; less than the threshold. Saturates (R18).
+    pub fn failure_count(&self) -> u32 {
+        self.state.failure_count
+    }
+
     /// R1, R14: counts a failure; at the threshold (≥) the breaker opens.
     pub fn fail(self, opening: Pause) -> Failed {
         let failure_count = self.state.failure_count.saturating_add(1);
@@ -241,6 +246,16 @@ impl Breaker<Closed> {
 }
 
 impl Breaker<Open> {
+    /// The count it opened with. Saturates (R18).
+    pub fn failure_count(&self) -> u32 {
+        self.state.failure_count
+    }
+
+    /// When, at which version and why it opened: the first error (R14).
+    pub fn opening(&self) -> &Pause {
+        &self.state.opening
+    }
+
     /// R12: a person resets the breaker.
     #[must_use]
     pub fn reset(self, since: Version) -> Breaker<Closed> {

@@ -810,7 +810,7 @@ impl AnyCampaign {
     }
 
     /// Adds the settling of this campaign to a step that has just made a job final.
-    pub(crate) fn settle_in(&self, step: &mut Step<'_>, jobs: JobCounts) -> Option<CampaignStage> {
+    pub(crate) fn settle_in(&self, step: &mut Step, jobs: JobCounts) -> Option<CampaignStage> {
         let stage = self.settlement(jobs)?;
         step.push(self.event(CampaignEvent::CampaignSettled { stage }));
         Some(stage)

@@ -1,7 +1,6 @@
 //! The gate: the queue together with the breakers. Every rule of sections 3 to 5 about them is
 //! decided here.
 
-use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -252,27 +251,23 @@ impl Verdict {
 /// The services of a configuration and their breakers' settings (R19).
 pub type Services = BTreeMap<ServiceName, BreakerSettings>;
 
-/// A step under construction: each event is applied to a copy of the gate as it is added, so that
-/// later parts of the step see earlier ones.
-pub(crate) struct Step<'g> {
-    /// The gate after the events so far: the one that was given, until one of them changes it. Most
-    /// reports change nothing, and must not cost a copy of the line.
-    pub(crate) gate: Cow<'g, Gate>,
+/// A step under construction. All of it is decided by the gate as it was before: no part of a step asks
+/// for what another part changes, so that a decision needs no copy of the line.
+pub(crate) struct Step {
     pub(crate) stamp: Stamp,
     by: By,
     events: Vec<Event>,
 }
 
-impl<'g> Step<'g> {
+impl Step {
     /// A step that leaves the version as it is, until [`Step::gate_change`].
-    pub(crate) fn new(gate: &'g Gate, by: &By, now: Timestamp) -> Self {
+    pub(crate) fn new(gate: &Gate, by: &By, now: Timestamp) -> Self {
         let stamp = Stamp {
             at: gate.now(now),
             version: gate.version(),
             epoch: gate.epoch(),
         };
         Self {
-            gate: Cow::Borrowed(gate),
             stamp,
             by: by.clone(),
             events: Vec::new(),
@@ -286,12 +281,20 @@ impl<'g> Step<'g> {
     }
 
     pub(crate) fn push(&mut self, event: Event) {
-        self.gate.to_mut().evolve(&self.stamp, &event);
         self.events.push(event);
     }
 
     fn push_gate(&mut self, event: GateEvent) {
         self.push(Event::Gate { event });
+    }
+
+    /// The gate as the events so far leave it.
+    fn after(&self, before: &Gate) -> Gate {
+        let mut gate = before.clone();
+        for event in &self.events {
+            gate.evolve(&self.stamp, event);
+        }
+        gate
     }
 
     pub(crate) fn decide<O>(self, outcome: O) -> Decision<O> {
@@ -304,15 +307,15 @@ impl<'g> Step<'g> {
     }
 
     /// R2: whoever opens a breaker pauses the queue in the same step.
-    fn pause_queue_with_breaker(&mut self, pause: Pause) {
-        if self.gate.queue.state() == QueueState::Active {
+    fn pause_queue_with_breaker(&mut self, queue: &AnyQueue, pause: Pause) {
+        if queue.state() == QueueState::Active {
             self.push_gate(GateEvent::QueuePaused { pause });
         }
     }
 
     /// R5: a pause by hand: the first one pauses, a second one is noted beside it, so that it is shown.
-    fn pause_queue_by_hand(&mut self, pause: Pause) -> Pausing {
-        match self.gate.queue {
+    fn pause_queue_by_hand(&mut self, queue: &AnyQueue, pause: Pause) -> Pausing {
+        match queue {
             AnyQueue::Active(_) => {
                 self.push_gate(GateEvent::QueuePaused { pause });
                 Pausing::Paused
@@ -476,7 +479,7 @@ impl Gate {
             version,
             origin,
         };
-        let outcome = step.pause_queue_by_hand(pause);
+        let outcome = step.pause_queue_by_hand(&self.queue, pause);
         Ok(step.decide(outcome))
     }
 
@@ -537,7 +540,7 @@ impl Gate {
             }
         };
         step.push_gate(event);
-        step.pause_queue_by_hand(pause);
+        step.pause_queue_by_hand(&self.queue, pause);
         Ok(step.decide(outcome))
     }
 
@@ -559,12 +562,11 @@ impl Gate {
             service: service.clone(),
             was,
         });
-        let still_blocking = step.gate.blockers();
-        let queue = step.gate.queue.state();
+        let after = step.after(self);
         Ok(step.decide(Reset {
             was,
-            still_blocking,
-            queue,
+            still_blocking: after.blockers(),
+            queue: after.queue.state(),
         }))
     }
 
@@ -647,7 +649,7 @@ impl Gate {
     }
 
     /// Adds to `step` what a report does to its breaker. See [`Gate::decide_report`].
-    pub(crate) fn judge(&self, step: &mut Step<'_>, report: &Report) -> Result<Verdict, Refusal> {
+    pub(crate) fn judge(&self, step: &mut Step, report: &Report) -> Result<Verdict, Refusal> {
         let service = report.service.clone();
         let breaker = self.breaker(&service)?;
         // R16: a version greater than the line's own is treated as none.
@@ -658,19 +660,20 @@ impl Gate {
             (None, CallOutcome::Success) => true,
         };
         let origin = report.origin(&step.by);
-        let tallied = |tally| GateEvent::ReportTallied {
-            service: service.clone(),
-            since: breaker.since(),
+        let since = breaker.since();
+        let tallied = |service, tally, origin| GateEvent::ReportTallied {
+            service,
+            since,
             tally,
-            origin: origin.clone(),
+            origin,
         };
         if is_stale {
-            step.push_gate(tallied(Tally::Stale));
+            step.push_gate(tallied(service, Tally::Stale, origin));
             return Ok(Verdict::Stale);
         }
-        match (breaker, origin.clone()) {
-            (AnyBreaker::Open(_), _) => {
-                step.push_gate(tallied(Tally::WhileOpen));
+        match (breaker, origin) {
+            (AnyBreaker::Open(_), origin) => {
+                step.push_gate(tallied(service, Tally::WhileOpen, origin));
                 Ok(Verdict::WhileOpen)
             }
             (AnyBreaker::Closed(_), None) => {
@@ -690,25 +693,23 @@ impl Gate {
                     version: self.version().next()?,
                     origin,
                 };
-                match closed.clone().fail(opening.clone()) {
+                match closed.clone().fail(opening) {
                     Failed::Counted(counted) => {
-                        let failure_count = AnyBreaker::Closed(counted).failure_count();
                         step.push_gate(GateEvent::FailureCounted {
                             service,
-                            failure_count,
+                            failure_count: counted.failure_count(),
                         });
                         Ok(Verdict::Counted)
                     }
                     Failed::Opened(opened) => {
-                        let failure_count = AnyBreaker::Open(opened).failure_count();
                         step.gate_change(self)?;
                         step.push_gate(GateEvent::BreakerOpened {
                             service,
-                            opening: opening.clone(),
+                            opening: opened.opening().clone(),
                             hold: Hold::Free,
-                            failure_count,
+                            failure_count: opened.failure_count(),
                         });
-                        step.pause_queue_with_breaker(opening);
+                        step.pause_queue_with_breaker(&self.queue, opened.opening().clone());
                         Ok(Verdict::Opened)
                     }
                 }
@@ -726,7 +727,7 @@ impl Gate {
                     pause: pause.clone(),
                     hold,
                 });
-                step.pause_queue_with_breaker(pause);
+                step.pause_queue_with_breaker(&self.queue, pause);
                 Ok(Verdict::Opened)
             }
         }
@@ -810,8 +811,8 @@ impl Gate {
         }
         let Event::Gate { event } = event else { return };
         let mut breaker = |service: &ServiceName, evolve: &dyn Fn(AnyBreaker) -> AnyBreaker| {
-            if let Some(before) = self.breakers.remove(service) {
-                self.breakers.insert(service.clone(), evolve(before));
+            if let Some(breaker) = self.breakers.get_mut(service) {
+                *breaker = evolve(breaker.clone());
             }
         };
         match event {

@@ -256,7 +256,7 @@ impl Work<'_> {
     }
 
     /// R27: settles the campaign in the step that has made its last job final.
-    fn settle_after(&self, step: &mut Step<'_>, stage: JobStage) -> Option<CampaignStage> {
+    fn settle_after(&self, step: &mut Step, stage: JobStage) -> Option<CampaignStage> {
         self.campaign.settle_in(step, self.others.with(stage))
     }
 
@@ -293,7 +293,7 @@ impl Work<'_> {
     /// The breaker part of a report: the verdict already given for the call, or a new one.
     fn judge_call(
         &self,
-        step: &mut Step<'_>,
+        step: &mut Step,
         call: CallNumber,
         report: &Report,
     ) -> Result<CallAnswer, Refusal> {
