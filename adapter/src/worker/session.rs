@@ -18,8 +18,8 @@ use super::runtime::jittered;
 use crate::wire::{
     CallOutcome, CallReportAnswer, CallReportRequest, CallVerdict, ClaimAnswer, ClaimRequest,
     DeregisterAnswer, DeregisterRequest, Ended, EndingAnswer, Gate, GateQuery, HeartbeatAnswer,
-    HeartbeatRequest, Lease, Problem, REPORTS_MAX, RegisterAnswer, RegisterRequest, Report,
-    ReportItem, ReportOutcome, ReportsAnswer, ReportsRequest,
+    HeartbeatRequest, Lease, REPORTS_MAX, RegisterAnswer, RegisterRequest, Report, ReportItem,
+    ReportOutcome, ReportsAnswer, ReportsRequest,
 };
 
 /// A session as the line knows it, from registering to its end.
