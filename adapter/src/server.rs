@@ -2,6 +2,7 @@
 //! so does the demo.
 
 mod full;
+mod places;
 mod serving;
 mod taken;
 

@@ -19,6 +19,31 @@ const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// How much of a request is read before the connection is closed.
 const READ_MAX: usize = 64 * 1024;
 
+/// What is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The whole server.
+    Server,
+    /// What one address may have of it.
+    Address,
+}
+
+impl Full {
+    /// The status and what is said with it.
+    const fn said(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Server => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server has all the connections that it may have: try again",
+            ),
+            Self::Address => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "this address has all the connections that it may have: close some, or try again",
+            ),
+        }
+    }
+}
+
 /// Turns away whoever finds no place.
 pub(super) struct Door {
     told: Arc<Semaphore>,
@@ -31,26 +56,26 @@ impl Door {
         }
     }
 
-    /// Answers 503 and closes the connection, without a place and within bounds of its own.
-    pub(super) fn turn_away(&self, stream: TcpStream) {
+    /// Answers 503 or 429 and closes the connection, without a place and within bounds of its own.
+    pub(super) fn turn_away(&self, stream: TcpStream, full: Full) {
         let Ok(told) = Arc::clone(&self.told).try_acquire_owned() else {
             return;
         };
         tokio::spawn(async move {
-            let _in_time_or_not = tokio::time::timeout(TOLD_WITHIN, tell(stream)).await;
+            let _in_time_or_not = tokio::time::timeout(TOLD_WITHIN, tell(stream, full)).await;
             drop(told);
         });
     }
 }
 
-async fn tell(mut stream: TcpStream) -> std::io::Result<()> {
-    let detail = "the server has all the connections that it may have: try again";
-    let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+async fn tell(mut stream: TcpStream, full: Full) -> std::io::Result<()> {
+    let (status, detail) = full.said();
     let code = "too_many_connections";
-    let problem = problem::plain(status, code, detail.into(), serde_json::Map::new());
+    let facts = serde_json::Map::new();
+    let problem = problem::plain(status.as_u16(), code, detail.into(), facts);
     let body = serde_json::to_string(&problem)?;
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: {}\r\ncontent-length: {}\r\n\
          retry-after: {}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}",
         problem::PROBLEM_JSON,
         body.len(),

@@ -2,7 +2,6 @@
 //! it may be, and how long an answer may wait to be taken. (`axum::serve` sets none of them.)
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -10,11 +9,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Layer as _;
 
 use super::full::Door;
+use super::places::Places;
 use super::taken::Taken;
 use crate::ops::guesses::Peer;
 
@@ -23,6 +22,8 @@ use crate::ops::guesses::Peer;
 pub(super) struct Bounds {
     /// How many there may be; one more is told so and closed.
     pub(super) connections_max: usize,
+    /// How many of them one address may have.
+    pub(super) connections_of_address_max: usize,
     /// How long a request's head may take, from when the connection was made or became idle.
     pub(super) head_timeout: Duration,
     /// How large a request's head may be, in bytes.
@@ -35,6 +36,8 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             connections_max: 4096,
+            // Half: a proxy's address is many people's, and no address keeps all others out.
+            connections_of_address_max: 2048,
             // Longer than clients keep an idle connection (90 seconds is usual), so that it is they
             // who close it, and never a request that meets a closing one.
             head_timeout: Duration::from_secs(100),
@@ -60,15 +63,18 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_timeout)
         .max_buf_size(bounds.head_bytes_max);
-    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let places = Places::new(bounds.connections_max, bounds.connections_of_address_max);
     let door = Door::new();
     // Whoever gives up waiting for this function drops it, and with it every connection.
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
     while let Some((stream, peer)) = accept(&listener, &stop).await {
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            door.turn_away(stream);
-            continue;
+        let place = match places.take(peer) {
+            Ok(place) => place,
+            Err(full) => {
+                door.turn_away(stream, full);
+                continue;
+            }
         };
         // Answers are small: waiting for more of them to fill a packet only delays them.
         let _best_effort = stream.set_nodelay(true);
@@ -96,9 +102,7 @@ pub(super) async fn serve(
         });
     }
     drop(listener);
-    // All places are free once all connections have ended.
-    let all = u32::try_from(bounds.connections_max).unwrap_or(u32::MAX);
-    let _never_closed = places.acquire_many(all).await;
+    places.all_free().await;
 }
 
 /// The next connection, and from where; none once told to stop.
@@ -239,6 +243,35 @@ mod tests {
         assert!(told.contains("\"code\":\"too_many_connections\""), "{told}");
         first.write_all(request).await.unwrap();
         assert!(first.read(&mut buffer).await.unwrap() > 0);
+    }
+
+    #[tokio::test]
+    async fn one_address_keeps_no_other_out() {
+        let bounds = Bounds {
+            connections_of_address_max: 1,
+            ..Bounds::default()
+        };
+        let (addr, _stop, _serving) = start(bounds).await;
+        let first = TcpStream::connect(addr).await.unwrap();
+        let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let told = exchange(addr, request).await;
+        assert!(
+            told.starts_with("HTTP/1.1 429 Too Many Requests\r\n"),
+            "{told}"
+        );
+        assert!(
+            told.contains("this address has all the connections"),
+            "{told}"
+        );
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut another = socket.connect(addr).await.unwrap();
+        another.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        another.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("fine"), "{answer}");
+        drop(first);
+        while !exchange(addr, request).await.ends_with("fine") {}
     }
 
     #[tokio::test]
