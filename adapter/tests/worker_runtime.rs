@@ -824,51 +824,6 @@ async fn r22_endings_that_wait_go_in_one_request() {
 }
 
 #[tokio::test]
-async fn r3_r16_successes_that_wait_go_in_one_request_and_a_failure_waits_for_none() {
-    let mut bench = Bench::start().await;
-    bench.fail(
-        Service::OpenAi,
-        Effect::Status(ErrorStatus::INTERNAL_SERVER_ERROR),
-    );
-    let held = Arc::new(Semaphore::new(0));
-    let gate = Arc::clone(&held);
-    bench.stub.set(|line| {
-        line.held.insert("call-report", gate);
-    });
-    for _ in 0..7 {
-        bench.stub.add("succeeds", Value::Null);
-    }
-    let shared = bench.stub.shared();
-    let handlers = Handlers::new()
-        .on("succeeds", move |cx: JobContext, _: Value| {
-            let shared = Arc::clone(&shared);
-            async move {
-                shared.note("calls");
-                perplexity(&cx).await?;
-                Ok(JobOutcome::done(Value::Null))
-            }
-        })
-        .on("fails", |cx: JobContext, _: Value| async move {
-            openai(&cx).await?;
-            Ok(JobOutcome::Release)
-        });
-    bench.work(handlers);
-    let calls = noted("calls");
-    let all = |log: &[Happened]| log.iter().filter(|it| calls(it)).count() == 7;
-    bench.stub.until(all).await;
-    // The first success has no answer yet. The failure is told all the same.
-    bench.stub.add("fails", Value::Null);
-    let is_failure = |it: &Happened| matches!(it, Happened::CallReported(_, report) if report.outcome == CallOutcome::Failure);
-    bench.stub.until(|log| log.iter().any(is_failure)).await;
-    held.add_permits(100);
-    bench.ended(8).await;
-    let batch = bench.stub.place(|it| matches!(it, Happened::Batch(_)));
-    assert!(matches!(bench.stub.log()[batch], Happened::Batch(2..)));
-    assert_eq!(bench.stub.call_reports().len(), 8);
-    bench.stop().await;
-}
-
-#[tokio::test]
 async fn r19_a_worker_with_an_unknown_service_is_refused() {
     let mut bench = Bench::start().await;
     let text = "unknown service `openai`; known services: apollo";

@@ -30,7 +30,7 @@ pub(super) struct Answered<T> {
 }
 
 /// Why a request has no answer.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
     /// The request did not leave: the server has not seen it.
     #[error("the server cannot be reached: {0}")]

@@ -18,7 +18,7 @@ use super::context::{CallError, JobContext, NotNow, Surroundings};
 use super::gate::Untold;
 use super::handler::{Handlers, JobError, JobOutcome, JobResult};
 use super::service::{Clients, Service, Services};
-use super::session::Session;
+use super::session::{EndFailed, Session};
 use crate::wire::{
     CompleteRequest, FailRequest, FailureKind, Lease, Problem, RegisterRequest, ReleaseRequest,
     Report, SnoozeRequest,
@@ -243,7 +243,7 @@ impl Worker {
             let report = report_of(done, token);
             let what = report.path();
             let mut ended = session.end(job, report).await;
-            if let Err(Failed::Refused(problem, _)) = &ended
+            if let Err(EndFailed::Refused(problem)) = &ended
                 && is_unacceptable(problem)
             {
                 // The job needs an ending that the line can take.
@@ -439,24 +439,24 @@ fn is_unacceptable(problem: &Problem) -> bool {
 }
 
 /// Whether the line has answered that the lease ended, now or before.
-fn is_known_to_have_ended(ended: &Result<crate::wire::Ended, Failed>) -> bool {
+fn is_known_to_have_ended(ended: &Result<crate::wire::Ended, EndFailed>) -> bool {
     match ended {
         Ok(_) => true,
         // Gone, stale, cancelled or ended: the line has judged the token.
-        Err(Failed::Refused(problem, _)) => matches!(problem.status, 404 | 409 | 410),
-        Err(Failed::NotSent(_) | Failed::NoAnswer(_)) => false,
+        Err(EndFailed::Refused(problem)) => matches!(problem.status, 404 | 409 | 410),
+        Err(EndFailed::Unreachable) => false,
     }
 }
 
-fn log_end(what: &str, ended: &Result<crate::wire::Ended, Failed>, session: &Session) {
+fn log_end(what: &str, ended: &Result<crate::wire::Ended, EndFailed>, session: &Session) {
     let version = session.version().map(andon::Version::get);
     match ended {
         Ok(ended) => tracing::debug!(what, stage = ended.stage.as_str(), version, "job ended"),
-        Err(Failed::Refused(problem, _)) => {
+        Err(EndFailed::Refused(problem)) => {
             tracing::info!(what, cause = problem.code, version, "ending refused");
         }
-        Err(failed @ (Failed::NotSent(_) | Failed::NoAnswer(_))) => {
-            tracing::warn!(what, cause = %failed, version, "ending could not be reported");
+        Err(EndFailed::Unreachable) => {
+            tracing::warn!(what, version, "ending could not be reported");
         }
     }
 }

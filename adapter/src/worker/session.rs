@@ -16,9 +16,9 @@ use super::client::{Answered, Api, Failed};
 use super::gate::{GateWatch, Untold};
 use super::runtime::jittered;
 use crate::wire::{
-    CallOutcome, CallReportAnswer, CallReportRequest, CallVerdict, ClaimAnswer, ClaimRequest,
-    DeregisterAnswer, DeregisterRequest, Ended, EndingAnswer, Gate, GateQuery, HeartbeatAnswer,
-    HeartbeatRequest, Lease, REPORTS_MAX, RegisterAnswer, RegisterRequest, Report, ReportItem,
+    CallReportAnswer, CallReportRequest, CallVerdict, ClaimAnswer, ClaimRequest, DeregisterAnswer,
+    DeregisterRequest, Ended, EndingAnswer, Gate, GateQuery, HeartbeatAnswer, HeartbeatRequest,
+    Lease, Problem, REPORTS_MAX, RegisterAnswer, RegisterRequest, Report, ReportItem,
     ReportOutcome, ReportsAnswer, ReportsRequest,
 };
 
@@ -47,18 +47,20 @@ struct Held {
     stop: CancellationToken,
 }
 
-/// What waits to be reported, and who waits for its answer.
+/// An ending that waits to be reported, and who waits for its answer.
 #[derive(Debug)]
 struct Waiting {
     item: ReportItem,
-    answer: oneshot::Sender<Result<Reported, Failed>>,
+    answer: oneshot::Sender<Result<Ended, EndFailed>>,
 }
 
-/// What a report was answered.
-#[derive(Debug)]
-enum Reported {
-    Call(CallVerdict),
-    Ended(Ended),
+/// Why an ending was not accepted.
+#[derive(Debug, Clone)]
+pub(super) enum EndFailed {
+    /// The line refused it.
+    Refused(Box<Problem>),
+    /// The line could not be reached for as long as a lease lasts.
+    Unreachable,
 }
 
 impl Session {
@@ -268,40 +270,29 @@ impl Session {
         }
     }
 
-    /// R16, R34: reports a call: a failure at once, a success with what else waits to be reported. While
-    /// the line cannot be reached this goes on trying, for as long as a lease lasts.
+    /// R16, R34: reports a call at once. While the line cannot be reached this goes on trying, for as
+    /// long as a lease lasts.
     pub(super) async fn call_report(
         &self,
         job: JobId,
         report: &CallReportRequest,
     ) -> Result<CallVerdict, Failed> {
-        let item = ReportItem {
-            job_id: job,
-            report: Report::CallReport(report.clone()),
-        };
-        let answer = match report.outcome {
-            // R3: whatever else waits, the line is to stop now.
-            CallOutcome::Failure => self.report_one(&item).await,
-            CallOutcome::Success => self.report(&item).await,
-        };
-        match answer? {
-            Reported::Call(verdict) => Ok(verdict),
-            Reported::Ended(_) => Err(unfit()),
-        }
+        let path = format!("jobs/{job}/call-report");
+        let post = || self.api.post::<CallReportAnswer>(&path, report);
+        let answer = bounded(self.lease, post).await;
+        let Answered { data, asked_at } = answer.inspect_err(|failed| self.heed_gate(failed))?;
+        self.gate.hear(&data.gate, asked_at);
+        Ok(data.call)
     }
 
-    /// R22: ends a lease.
-    pub(super) async fn end(&self, job: JobId, report: Report) -> Result<Ended, Failed> {
+    /// R22: ends a lease. Endings that wait while another is being reported go together in one request.
+    pub(super) async fn end(&self, job: JobId, report: Report) -> Result<Ended, EndFailed> {
         let token = report.token();
         let item = ReportItem {
             job_id: job,
             report,
         };
-        let answer = match self.report(&item).await {
-            Ok(Reported::Ended(ended)) => Ok(ended),
-            Ok(Reported::Call(_)) => Err(unfit()),
-            Err(failed) => Err(failed),
-        };
+        let answer = self.report(&item).await;
         let mut held = lock(&self.held);
         held.remove(&(job, token));
         if !held.keys().any(|(other, _)| *other == job) {
@@ -312,8 +303,7 @@ impl Session {
         answer
     }
 
-    /// Reports that wait while others are being sent go together in one request.
-    async fn report(&self, item: &ReportItem) -> Result<Reported, Failed> {
+    async fn report(&self, item: &ReportItem) -> Result<Ended, EndFailed> {
         loop {
             let (sender, mut answer) = oneshot::channel();
             lock(&self.waiting).push(Waiting {
@@ -352,38 +342,37 @@ impl Session {
         }
     }
 
-    async fn report_one(&self, item: &ReportItem) -> Result<Reported, Failed> {
+    async fn report_one(&self, item: &ReportItem) -> Result<Ended, EndFailed> {
         let path = format!("jobs/{}/{}", item.job_id, item.report.path());
-        match &item.report {
-            Report::CallReport(body) => {
-                let Answered { data, asked_at } =
-                    self.post_report::<CallReportAnswer>(&path, body).await?;
-                self.gate.hear(&data.gate, asked_at);
-                Ok(Reported::Call(data.call))
-            }
+        let answer = match &item.report {
             Report::Complete(body) => self.ending(&path, body).await,
             Report::Fail(body) => self.ending(&path, body).await,
             Report::Release(body) => self.ending(&path, body).await,
             Report::Snooze(body) => self.ending(&path, body).await,
+            // No ending: those are reported at once, and never wait here.
+            Report::CallReport(_) => return Err(EndFailed::Unreachable),
+        };
+        match answer {
+            Ok(Answered { data, asked_at }) => {
+                self.gate.hear(&data.gate, asked_at);
+                Ok(data.ended)
+            }
+            Err(failed) => {
+                self.heed_gate(&failed);
+                Err(failed.into())
+            }
         }
     }
 
-    async fn ending(&self, path: &str, body: &impl Serialize) -> Result<Reported, Failed> {
-        let Answered { data, asked_at } = self.post_report::<EndingAnswer>(path, body).await?;
-        self.gate.hear(&data.gate, asked_at);
-        Ok(Reported::Ended(data.ended))
-    }
-
-    async fn post_report<T: DeserializeOwned>(
+    async fn ending(
         &self,
         path: &str,
         body: &impl Serialize,
-    ) -> Result<Answered<T>, Failed> {
-        let answer = bounded(self.lease, || self.api.post(path, body)).await;
-        answer.inspect_err(|failed| self.heed_gate(failed))
+    ) -> Result<Answered<EndingAnswer>, Failed> {
+        bounded(self.lease, || self.api.post(path, body)).await
     }
 
-    async fn report_several(&self, items: &[ReportItem]) -> Vec<Result<Reported, Failed>> {
+    async fn report_several(&self, items: &[ReportItem]) -> Vec<Result<Ended, EndFailed>> {
         let request = ReportsRequest {
             worker_id: Some(self.id),
             reports: items.to_vec(),
@@ -393,11 +382,9 @@ impl Session {
             Ok(Answered { data, asked_at }) if data.answers.len() == items.len() => {
                 self.gate.hear(&data.gate, asked_at);
                 let outcomes = data.answers.into_iter().map(|answer| match answer.outcome {
-                    ReportOutcome::Ended(ended) => Ok(Reported::Ended(ended)),
-                    ReportOutcome::Call(verdict) => Ok(Reported::Call(verdict)),
-                    ReportOutcome::Refused(problem) => {
-                        Err(Failed::Refused(Box::new(problem), asked_at))
-                    }
+                    ReportOutcome::Ended(ended) => Ok(ended),
+                    ReportOutcome::Refused(problem) => Err(EndFailed::Refused(Box::new(problem))),
+                    ReportOutcome::Call(_) => Err(EndFailed::Unreachable),
                 });
                 outcomes.collect()
             }
@@ -409,7 +396,7 @@ impl Session {
                 }
                 outcomes
             }
-            Err(failed) => items.iter().map(|_| Err(failed.clone())).collect(),
+            Err(failed) => vec![Err(failed.into()); items.len()],
         }
     }
 
@@ -444,9 +431,13 @@ impl Session {
     }
 }
 
-/// An answer that is none to what was reported.
-fn unfit() -> Failed {
-    Failed::NoAnswer("the server answered another kind of report".to_owned())
+impl From<Failed> for EndFailed {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Refused(problem, _) => Self::Refused(problem),
+            Failed::NotSent(_) | Failed::NoAnswer(_) => Self::Unreachable,
+        }
+    }
 }
 
 /// Repeats a request with growing, jittered waits while the server cannot be reached, for `max` at

@@ -330,31 +330,6 @@ impl Line {
         Some(RecordedStep { outcome, result })
     }
 
-    fn judge(&mut self, job: JobId, report: &CallReportRequest) -> CallVerdict {
-        let verdict = match report.outcome {
-            CallOutcome::Success => Verdict::Counted,
-            CallOutcome::Failure => self.verdict,
-        };
-        if verdict == Verdict::Opened || self.is_pausing_on_report {
-            self.pause();
-        }
-        if let Some(ttl_ms) = self.ttl_ms_after_report.take() {
-            self.ttl_ms = ttl_ms;
-        }
-        let recorded = self.record(job, report);
-        let job = if self.tokens.get(&job) == Some(&report.token.get()) {
-            JobPart::Ok
-        } else {
-            JobPart::StaleLease
-        };
-        CallVerdict {
-            verdict: Some(verdict),
-            job,
-            recorded,
-            unknown_service: None,
-        }
-    }
-
     fn end(&mut self, job: JobId, report: Report) -> Ended {
         let mut stage = JobStage::Pending;
         if let Report::Complete(complete) = &report {
@@ -498,7 +473,28 @@ async fn call_report(
     }
     let answer = {
         let mut line = shared.line();
-        let call = line.judge(job, &report);
+        let verdict = match report.outcome {
+            CallOutcome::Success => Verdict::Counted,
+            CallOutcome::Failure => line.verdict,
+        };
+        if verdict == Verdict::Opened || line.is_pausing_on_report {
+            line.pause();
+        }
+        if let Some(ttl_ms) = line.ttl_ms_after_report.take() {
+            line.ttl_ms = ttl_ms;
+        }
+        let recorded = line.record(job, &report);
+        let job = if line.tokens.get(&job) == Some(&report.token.get()) {
+            JobPart::Ok
+        } else {
+            JobPart::StaleLease
+        };
+        let call = CallVerdict {
+            verdict: Some(verdict),
+            job,
+            recorded,
+            unknown_service: None,
+        };
         let gate = line.gate();
         CallReportAnswer { call, gate }
     };
@@ -527,18 +523,11 @@ async fn reports(State(shared): Served, Json(request): Json<ReportsRequest>) -> 
     shared.happened(Happened::Batch(request.reports.len()));
     let answer = {
         let mut line = shared.line();
-        let answered = |ReportItem { job_id, report }| {
-            let outcome = match report {
-                Report::CallReport(report) => {
-                    line.log
-                        .push(Happened::CallReported(job_id, report.clone()));
-                    ReportOutcome::Call(line.judge(job_id, &report))
-                }
-                ending => ReportOutcome::Ended(line.end(job_id, ending)),
-            };
-            ReportAnswer { job_id, outcome }
+        let ended = |ReportItem { job_id, report }| ReportAnswer {
+            job_id,
+            outcome: ReportOutcome::Ended(line.end(job_id, report)),
         };
-        let answers = request.reports.into_iter().map(answered).collect();
+        let answers = request.reports.into_iter().map(ended).collect();
         let gate = line.gate();
         ReportsAnswer { answers, gate }
     };
