@@ -178,6 +178,13 @@ mod tests {
         assert!(exchange(addr, &large).await.starts_with("HTTP/1.1 431"));
     }
 
+    /// Asks again and again, until there is a place.
+    async fn answered_in_the_end(addr: SocketAddr, request: &str) {
+        let answered = async { while !exchange(addr, request).await.ends_with("fine") {} };
+        let in_time = tokio::time::timeout(Duration::from_mins(1), answered).await;
+        assert!(in_time.is_ok(), "its place is never free");
+    }
+
     /// Whether the server closes this connection, however long that takes.
     async fn is_closed(stream: &mut TcpStream) -> bool {
         let mut rest = Vec::new();
@@ -221,7 +228,7 @@ mod tests {
         greedy.write_all(request).await.unwrap();
         // The only place is free again, though the reader is still there.
         let request = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        while !exchange(addr, request).await.ends_with("fine") {}
+        answered_in_the_end(addr, request).await;
         drop(greedy);
     }
 
@@ -271,7 +278,7 @@ mod tests {
         another.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("fine"), "{answer}");
         drop(first);
-        while !exchange(addr, request).await.ends_with("fine") {}
+        answered_in_the_end(addr, request).await;
     }
 
     #[tokio::test]
