@@ -13,6 +13,7 @@ use crate::ids::{
 };
 use crate::job::JobStage;
 use crate::origin::{Actor, Origin, Pause};
+use crate::queue::Acknowledgement;
 use crate::time::Timestamp;
 
 /// When a step was taken, and the version and epoch that it left the line with.
@@ -136,6 +137,11 @@ pub enum GateEvent {
     },
     /// Resumed by an operator (R9). The epoch is the stamp's.
     QueueResumed,
+    /// A person has the stop in hand. It holds until the queue resumes or another breaker opens.
+    StopAcknowledged {
+        /// Who, when and why.
+        acknowledgement: Acknowledgement,
+    },
     /// A service was declared: its breaker exists, CLOSED if it is new (R19).
     ServiceDeclared {
         /// The service.
@@ -254,6 +260,14 @@ pub enum JobEvent {
         /// The token.
         token: Token,
     },
+    /// An operator ended the lease, as a sweep would have (R24): → PENDING, or FAILED with no attempts
+    /// left; a cancelled job stays CANCELLED.
+    JobLeaseExpired {
+        /// The token; good for an ending until the next claim if the job is PENDING.
+        token: Token,
+        /// PENDING, FAILED or CANCELLED.
+        stage: JobStage,
+    },
     /// Paused by itself (R4). The mark's epoch is the stamp's.
     JobPaused {
         /// When, at which version and why.
@@ -336,6 +350,9 @@ pub enum Recording {
     GateChange,
     /// A campaign change: journalled.
     CampaignChange,
+    /// What a person says of a stop: journalled, and no status and no version moves, so that it makes
+    /// nobody's resume stale (R11).
+    Acknowledgement,
     /// A refusal: journalled, and nothing changes.
     Refusal,
     /// Not journalled: counts and tallies (R18), and the work itself.
@@ -362,6 +379,7 @@ impl Event {
                 | GateEvent::ServiceDeclared { .. }
                 | GateEvent::ServiceConfigured { .. }
                 | GateEvent::ServiceRetired { .. } => Recording::GateChange,
+                GateEvent::StopAcknowledged { .. } => Recording::Acknowledgement,
             },
             Self::Campaign { event, .. } => match event {
                 CampaignEvent::CampaignPaused { .. }
@@ -379,7 +397,9 @@ impl Event {
                 JobEvent::JobPaused { .. } | JobEvent::JobPausedAgain { .. } => {
                     Recording::GateChange
                 }
-                JobEvent::JobCancelled | JobEvent::JobRetried => Recording::CampaignChange,
+                JobEvent::JobCancelled
+                | JobEvent::JobRetried
+                | JobEvent::JobLeaseExpired { .. } => Recording::CampaignChange,
                 JobEvent::JobClaimed { .. }
                 | JobEvent::JobFinished { .. }
                 | JobEvent::JobReturned { .. }
@@ -409,7 +429,7 @@ impl Event {
                 GateEvent::QueuePaused { pause } | GateEvent::QueuePausedAgain { pause } => {
                     pause.origin.service()
                 }
-                GateEvent::QueueResumed => None,
+                GateEvent::QueueResumed | GateEvent::StopAcknowledged { .. } => None,
             },
             Self::Refused { service, .. } => service.as_ref(),
             Self::Campaign { .. } | Self::Job { .. } => None,
@@ -473,6 +493,7 @@ impl Event {
                 GateEvent::QueuePaused { .. } => "queue_paused",
                 GateEvent::QueuePausedAgain { .. } => "queue_paused_again",
                 GateEvent::QueueResumed => "queue_resumed",
+                GateEvent::StopAcknowledged { .. } => "stop_acknowledged",
                 GateEvent::ServiceDeclared { .. } => "service_declared",
                 GateEvent::ServiceConfigured { .. } => "service_configured",
                 GateEvent::ServiceRetired { .. } => "service_retired",
@@ -495,6 +516,7 @@ impl Event {
                 JobEvent::JobReturned { .. } => "job_returned",
                 JobEvent::JobSwept { .. } => "job_swept",
                 JobEvent::JobLeaseEnded { .. } => "job_lease_ended",
+                JobEvent::JobLeaseExpired { .. } => "job_lease_expired",
                 JobEvent::JobPaused { .. } => "job_paused",
                 JobEvent::JobPausedAgain { .. } => "job_paused_again",
                 JobEvent::JobCancelled => "job_cancelled",

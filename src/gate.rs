@@ -13,7 +13,7 @@ use crate::campaign::{AnyCampaign, CampaignStatus};
 use crate::event::{By, CampaignEvent, Decision, Event, GateEvent, Recording, Stamp, Tally};
 use crate::ids::{Epoch, ErrorText, JobId, ServiceName, Version};
 use crate::origin::{Origin, Pause};
-use crate::queue::{AnyQueue, QueueRecord, QueueState};
+use crate::queue::{Acknowledgement, AnyQueue, QueueRecord, QueueState};
 use crate::refusal::{Blocker, Corrupt, Refusal};
 use crate::time::Timestamp;
 
@@ -91,6 +91,12 @@ impl TryFrom<GateRecord> for Gate {
                 "it was paused again, yet never paused",
             ));
         }
+        if record.queue.pause.is_none() && record.queue.acknowledged.is_some() {
+            return Err(Corrupt::new(
+                "queue",
+                "a stop of it is acknowledged, yet it was never paused",
+            ));
+        }
         let queue = AnyQueue::from(record.queue);
         let mut breakers = BTreeMap::new();
         for row in record.breakers {
@@ -156,6 +162,15 @@ pub enum Resume {
     Resumed,
     /// The queue was ACTIVE and nothing was paused: nothing changed.
     NothingToResume,
+}
+
+/// What an acknowledgement of a stop did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Acknowledging {
+    /// The operator has it in hand.
+    Acknowledged,
+    /// Somebody had it already: nothing changed.
+    AlreadyAcknowledged,
 }
 
 /// Whether any campaign, whatever its stage, has a current mark (R10).
@@ -632,6 +647,41 @@ impl Gate {
         Ok(step.decide(Resume::Resumed))
     }
 
+    /// An operator has the stop of this epoch in hand. It resumes nothing and changes no status (R7): it
+    /// tells others that somebody is at it. The first one stands, until the queue resumes or a breaker
+    /// opens that was not open when it was given.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAnOperator`], [`Refusal::NothingToAcknowledge`] or [`Refusal::OtherStop`].
+    pub fn decide_acknowledge(
+        &self,
+        by: &By,
+        epoch: Epoch,
+        now: Timestamp,
+    ) -> Result<Decision<Acknowledging>, Refusal> {
+        by.actor.operator("acknowledge a stop")?;
+        let AnyQueue::Paused(queue) = &self.queue else {
+            return Err(Refusal::NothingToAcknowledge);
+        };
+        if epoch != queue.epoch() {
+            return Err(Refusal::OtherStop {
+                seen: epoch,
+                current: queue.epoch(),
+            });
+        }
+        let mut step = Step::new(self, by, now);
+        if queue.acknowledged().is_some() {
+            return Ok(step.decide(Acknowledging::AlreadyAcknowledged));
+        }
+        let acknowledgement = Acknowledgement {
+            at: step.stamp.at,
+            actor: by.actor.clone(),
+            reason: by.reason.clone(),
+        };
+        step.push_gate(GateEvent::StopAcknowledged { acknowledgement });
+        Ok(step.decide(Acknowledging::Acknowledged))
+    }
+
     /// R1, R2, R13, R14, R16: judges a report. It counts iff its version is at least the breaker's
     /// `since`; an opening pauses the queue in the same step.
     ///
@@ -825,6 +875,8 @@ impl Gate {
                 breaker(service, &|b| {
                     b.evolve_opened(opening.clone(), *hold, *failure_count)
                 });
+                // Nobody has said yet that they have this one in hand.
+                self.queue.evolve_acknowledged(None);
             }
             GateEvent::BreakerReopened {
                 service,
@@ -873,6 +925,10 @@ impl Gate {
             }
             GateEvent::QueueResumed => {
                 self.queue = self.queue.clone().evolve_resumed(stamp.epoch);
+            }
+            GateEvent::StopAcknowledged { acknowledgement } => {
+                let acknowledged = Some(acknowledgement.clone());
+                self.queue.evolve_acknowledged(acknowledged);
             }
             GateEvent::ReportTallied { .. } => {}
         }

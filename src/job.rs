@@ -850,28 +850,71 @@ impl AnyJob {
         dead: &DeadSession<'_>,
         now: Timestamp,
     ) -> Decision<Sweeping> {
-        let mut step = Step::new(gate, &By::SYSTEM, now);
-        let token = self.token();
+        let step = Step::new(gate, &By::SYSTEM, now);
         if self.holder() != Some(dead.id()) {
             return step.decide(Sweeping::NotHeld);
         }
-        if self.status(gate, campaign) == JobStatus::Cancelled {
-            step.push(self.event(JobEvent::JobLeaseEnded { token }));
-            return step.decide(Sweeping::LeaseEnded);
+        let token = self.token();
+        self.take_lease(step, campaign, others, |stage| match stage {
+            JobStage::Cancelled => JobEvent::JobLeaseEnded { token },
+            _ => JobEvent::JobSwept { token, stage },
+        })
+    }
+
+    /// R24, by hand: an operator ends one lease, also while PAUSED, and also of a session that is alive,
+    /// which keeps its others. What becomes of the job is what a sweep would make of it. The worker
+    /// hears of it as of any lost lease (R30); it may be in the middle of a call until then, and whether
+    /// that matters is for the operator to judge. `others` counts the campaign's other jobs.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAnOperator`], or [`Refusal::NoLease`] if no worker holds the job.
+    pub fn decide_expire_lease(
+        &self,
+        gate: &Gate,
+        campaign: &AnyCampaign,
+        others: JobCounts,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Decision<Sweeping>, Refusal> {
+        by.actor.operator("expire a lease")?;
+        if self.holder().is_none() {
+            return Err(Refusal::NoLease {
+                job: self.id(),
+                status: self.status(gate, campaign),
+            });
         }
-        if self.attempt() < self.max_attempts() {
-            step.push(self.event(JobEvent::JobSwept {
+        let step = Step::new(gate, by, now);
+        let token = self.token();
+        Ok(
+            self.take_lease(step, campaign, others, |stage| JobEvent::JobLeaseExpired {
                 token,
-                stage: JobStage::Pending,
-            }));
-            return step.decide(Sweeping::Returned);
+                stage,
+            }),
+        )
+    }
+
+    /// R24: what taking the lease of a held job away makes of it: a cancelled one stays CANCELLED, any
+    /// other goes back to PENDING while it has attempts left. The last failure may settle the campaign
+    /// (R27).
+    fn take_lease(
+        &self,
+        mut step: Step<'_>,
+        campaign: &AnyCampaign,
+        others: JobCounts,
+        event: impl FnOnce(JobStage) -> JobEvent,
+    ) -> Decision<Sweeping> {
+        let (stage, sweeping) = if self.status(&step.gate, campaign) == JobStatus::Cancelled {
+            (JobStage::Cancelled, Sweeping::LeaseEnded)
+        } else if self.attempt() < self.max_attempts() {
+            (JobStage::Pending, Sweeping::Returned)
+        } else {
+            (JobStage::Failed, Sweeping::Failed)
+        };
+        step.push(self.event(event(stage)));
+        if sweeping == Sweeping::Failed {
+            campaign.settle_in(&mut step, others.with(JobStage::Failed));
         }
-        step.push(self.event(JobEvent::JobSwept {
-            token,
-            stage: JobStage::Failed,
-        }));
-        campaign.settle_in(&mut step, others.with(JobStage::Failed));
-        step.decide(Sweeping::Failed)
+        step.decide(sweeping)
     }
 
     /// Applies one event: the only writer of a job. It never refuses, and goes through the same
@@ -900,19 +943,25 @@ impl AnyJob {
                 Ok(j) => Self::Pending(j.release(*run_at, *attempt)),
                 Err(other) => other,
             },
-            JobEvent::JobSwept { stage, .. } => match self {
-                Self::Processing(j) if stage.is_final() => j.finished(*stage),
-                Self::Processing(j) => Self::Pending(j.swept()),
-                other @ (Self::Pending(_)
-                | Self::Completed(_)
-                | Self::Failed(_)
-                | Self::Cancelled(_)) => other,
-            },
-            JobEvent::JobLeaseEnded { .. } => match self {
+            JobEvent::JobLeaseEnded { .. }
+            | JobEvent::JobLeaseExpired {
+                stage: JobStage::Cancelled,
+                ..
+            } => match self {
                 Self::Processing(j) => Self::Cancelled(j.cancelled().lease_ended()),
                 Self::Cancelled(j) => Self::Cancelled(j.lease_ended()),
                 other @ (Self::Pending(_) | Self::Completed(_) | Self::Failed(_)) => other,
             },
+            JobEvent::JobSwept { stage, .. } | JobEvent::JobLeaseExpired { stage, .. } => {
+                match self {
+                    Self::Processing(j) if stage.is_final() => j.finished(*stage),
+                    Self::Processing(j) => Self::Pending(j.swept()),
+                    other @ (Self::Pending(_)
+                    | Self::Completed(_)
+                    | Self::Failed(_)
+                    | Self::Cancelled(_)) => other,
+                }
+            }
             JobEvent::JobPaused { pause } | JobEvent::JobPausedAgain { pause } => match self {
                 Self::Pending(j) => Self::Pending(j.paused(stamp.epoch, pause.clone())),
                 Self::Processing(j) => Self::Processing(j.paused(stamp.epoch, pause.clone())),

@@ -96,8 +96,8 @@ pub use event::{
     By, CampaignEvent, Decision, Event, GateEvent, JobEvent, Recording, RefusedCommand, Stamp,
 };
 pub use gate::{
-    Admission, AllBreakersClosed, CallOutcome, Gate, GateRecord, Marks, Pausing, Report, Reporter,
-    Reset, Resume, ResumeRequest, Services, Verdict,
+    Acknowledging, Admission, AllBreakersClosed, CallOutcome, Gate, GateRecord, Marks, Pausing,
+    Report, Reporter, Reset, Resume, ResumeRequest, Services, Verdict,
 };
 pub use ids::{
     ActorName, CallNumber, CampaignId, Epoch, ErrorText, Fingerprint, InvalidText, JobId, Reason,
@@ -108,7 +108,7 @@ pub use journal::{Entry, Ledger};
 pub use line::{Command, Line, Outcome};
 pub use origin::{Actor, Operator, Origin, Pause};
 pub use permit::{Confirmation, Permit, PermitRequest, Withheld};
-pub use queue::{AnyQueue, QueueRecord, QueueState};
+pub use queue::{Acknowledgement, AnyQueue, QueueRecord, QueueState};
 pub use refusal::{Blocker, Corrupt, Refusal};
 pub use session::Session;
 pub use time::{Monotonic, Timestamp};

@@ -311,6 +311,10 @@ impl Line {
                 Ok(Outcome::Paused(self.take(decision)))
             }
             Command::Resume { seen, keep } => self.resume(&gate, by, seen, &keep, now),
+            Command::Acknowledge { epoch } => {
+                let decision = gate.decide_acknowledge(by, epoch, now)?;
+                Ok(Outcome::Acknowledged(self.take(decision)))
+            }
             Command::CreateCampaign { campaign, intake } => {
                 if self.campaign(campaign).is_some() {
                     return Err(Error::Exists(Thing::Campaign(campaign)));
@@ -365,6 +369,11 @@ impl Line {
                 Ok(Outcome::Settled(self.take(decision)))
             }
             Command::RetryJob { job } => self.retry(&gate, by, job, now),
+            Command::ExpireLease { job } => {
+                let (job, campaign, others) = self.load_job(job)?;
+                let decision = job.decide_expire_lease(&gate, &campaign, others, by, now)?;
+                Ok(Outcome::LeaseExpired(self.take(decision)))
+            }
             Command::Register {
                 session,
                 name,

@@ -3,8 +3,8 @@
 use core::fmt;
 
 use crate::gate::AllBreakersClosed;
-use crate::ids::{Epoch, Version};
-use crate::origin::Pause;
+use crate::ids::{Epoch, Reason, Version};
+use crate::origin::{Actor, Pause};
 use crate::refusal::Refusal;
 use crate::time::Timestamp;
 
@@ -39,11 +39,24 @@ impl fmt::Display for QueueState {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Active;
 
-/// Typestate: the queue is PAUSED. Only this state has a cause.
+/// Typestate: the queue is PAUSED. Only this state has a cause, and only this one is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Paused {
     pause: Pause,
     again: Option<Pause>,
+    acknowledged: Option<Acknowledgement>,
+}
+
+/// That a person has a stop in hand: who, since when, and what they said. It resumes nothing (R7).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Acknowledgement {
+    /// When (the database's clock, R17).
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What they said, if anything.
+    pub reason: Option<Reason>,
 }
 
 mod sealed {
@@ -94,7 +107,11 @@ impl Queue<Active> {
             epoch: self.epoch,
             version: self.version,
             last_seen: self.last_seen,
-            state: Paused { pause, again: None },
+            state: Paused {
+                pause,
+                again: None,
+                acknowledged: None,
+            },
         }
     }
 }
@@ -129,6 +146,11 @@ impl Queue<Paused> {
     pub fn paused_again(&self) -> Option<&Pause> {
         self.state.again.as_ref()
     }
+
+    /// Who has this stop in hand, if anybody.
+    pub fn acknowledged(&self) -> Option<&Acknowledgement> {
+        self.state.acknowledged.as_ref()
+    }
 }
 
 /// The queue as stored data has it: in one of its two states.
@@ -156,6 +178,12 @@ pub struct QueueRecord {
     /// The latest repeated pause (R5); only while PAUSED.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "crate::stored::present"))]
     pub again: Option<Pause>,
+    /// Who has the stop in hand; only while PAUSED. Records of before it was kept lack it: nobody has.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub acknowledged: Option<Acknowledgement>,
 }
 
 impl From<QueueRecord> for AnyQueue {
@@ -168,6 +196,7 @@ impl From<QueueRecord> for AnyQueue {
             last_seen,
             pause,
             again,
+            acknowledged,
         } = r;
         match pause {
             None => Self::Active(Queue {
@@ -180,7 +209,11 @@ impl From<QueueRecord> for AnyQueue {
                 epoch,
                 version,
                 last_seen,
-                state: Paused { pause, again },
+                state: Paused {
+                    pause,
+                    again,
+                    acknowledged,
+                },
             }),
         }
     }
@@ -199,9 +232,12 @@ impl AnyQueue {
 
     /// The row of this queue.
     pub fn record(&self) -> QueueRecord {
-        let (pause, again) = match self {
-            Self::Active(_) => (None, None),
-            Self::Paused(q) => (Some(q.state.pause.clone()), q.state.again.clone()),
+        let (pause, again, acknowledged) = match self {
+            Self::Active(_) => (None, None, None),
+            Self::Paused(q) => {
+                let state = q.state.clone();
+                (Some(state.pause), state.again, state.acknowledged)
+            }
         };
         QueueRecord {
             epoch: self.epoch(),
@@ -209,6 +245,7 @@ impl AnyQueue {
             last_seen: self.last_seen(),
             pause,
             again,
+            acknowledged,
         }
     }
 
@@ -249,6 +286,22 @@ impl AnyQueue {
         match self {
             Self::Active(_) => None,
             Self::Paused(q) => Some(q.cause()),
+        }
+    }
+
+    /// Who has the stop in hand; nobody while ACTIVE.
+    pub fn acknowledged(&self) -> Option<&Acknowledgement> {
+        match self {
+            Self::Active(_) => None,
+            Self::Paused(q) => q.acknowledged(),
+        }
+    }
+
+    /// Applies an accepted acknowledgement, or with none that there is something new to acknowledge.
+    pub(crate) fn evolve_acknowledged(&mut self, acknowledged: Option<Acknowledgement>) {
+        match self {
+            Self::Active(_) => {}
+            Self::Paused(q) => q.state.acknowledged = acknowledged,
         }
     }
 

@@ -8,7 +8,7 @@ use core::fmt;
 
 use crate::breaker::CircuitState;
 use crate::campaign::CampaignStatus;
-use crate::ids::{ActorName, CampaignId, JobId, ServiceName, Token, Version};
+use crate::ids::{ActorName, CampaignId, Epoch, JobId, ServiceName, Token, Version};
 use crate::job::JobStatus;
 use crate::origin::{Actor, Pause};
 use crate::time::Timestamp;
@@ -62,6 +62,15 @@ pub enum Refusal {
     },
     /// R8: these breakers are not CLOSED. Never empty, in alphabetical order.
     ResumeBlocked(Vec<Blocker>),
+    /// The queue is ACTIVE: there is no stop to acknowledge.
+    NothingToAcknowledge,
+    /// The line has been resumed and has stopped again since the operator looked.
+    OtherStop {
+        /// The epoch of the stop that the command named.
+        seen: Epoch,
+        /// The epoch of the stop that there is.
+        current: Epoch,
+    },
     /// R20: the queue is paused, and these breakers are not CLOSED.
     StartBlocked {
         /// Why the queue is paused; none only if a breaker alone blocks.
@@ -117,6 +126,13 @@ pub enum Refusal {
         holder: ActorName,
         /// When the lease ends unless the worker keeps it alive.
         expires_at: Timestamp,
+    },
+    /// R24: no worker holds the job, so that there is no lease to end.
+    NoLease {
+        /// The job.
+        job: JobId,
+        /// Its status.
+        status: JobStatus,
     },
     /// R21: the job cannot be claimed now.
     NotClaimable {
@@ -244,6 +260,14 @@ impl fmt::Display for Refusal {
             Self::ResumeBlocked(blockers) => {
                 write!(f, "Cannot resume: {}", blockers_in_words(blockers))
             }
+            Self::NothingToAcknowledge => {
+                f.write_str("there is no stop to acknowledge: the queue is active")
+            }
+            Self::OtherStop { seen, current } => write!(
+                f,
+                "this is another stop: you saw that of epoch {seen}, the line has been resumed since \
+                 and stands in epoch {current}; look again before you acknowledge"
+            ),
             Self::StartBlocked { queue, breakers } => match (queue, breakers.is_empty()) {
                 (Some(_), false) => write!(
                     f,
@@ -299,6 +323,10 @@ impl fmt::Display for Refusal {
                 f,
                 "cannot retry job {job}: worker {holder} may still be at work on it; its lease ends \
                  at {expires_at} UTC"
+            ),
+            Self::NoLease { job, status } => write!(
+                f,
+                "cannot expire the lease of job {job}: it is {status}, and no worker holds it"
             ),
             Self::NotClaimable { job, why } => {
                 write!(f, "cannot claim job {job}: ")?;

@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use andon::breaker::Hold;
 use andon::cause::Holder;
-use andon::job::back_off;
+use andon::job::{Sweeping, back_off};
 use andon::line::{Enqueued, NewJob, Outcome, Payload};
 use andon::permit::{Standing, permit};
 use andon::{
-    AnyCampaign, AnyJob, By, CallOutcome, CampaignStage, CampaignStatus, CauseChain, CircuitState,
-    Command, Confirmation, Ended, Ending, Gate, GateRecord, Intake, JobCounts, JobId, JobRecord,
-    JobStage, JobStatus, Monotonic, PermitRequest, Priority, QueueState, Refusal, Report, Reporter,
-    Token, UniqueKey, Verdict,
+    Acknowledging, AnyCampaign, AnyJob, By, CallOutcome, CampaignStage, CampaignStatus, CauseChain,
+    CircuitState, Command, Confirmation, Ended, Ending, Epoch, Gate, GateRecord, Intake, JobCounts,
+    JobId, JobRecord, JobStage, JobStatus, Monotonic, PermitRequest, Priority, QueueState, Refusal,
+    Report, Reporter, Token, UniqueKey, Verdict,
 };
 use kit::*;
 
@@ -1162,4 +1162,142 @@ fn r30_a_confirmation_holds_from_its_question_until_its_time_to_live() {
         permit(Some(&confirmation), request, instant(now)).is_ok()
     };
     assert_eq!([9, 10, 11, 12].map(is_given), [false, true, true, false]);
+}
+
+fn acknowledge(epoch: u64) -> Command {
+    let epoch = Epoch::new(epoch).unwrap();
+    Command::Acknowledge { epoch }
+}
+
+#[test]
+fn r7_an_acknowledgement_is_of_the_stop_that_was_seen_and_resumes_nothing() {
+    let mut scene = Scene::new().running();
+    assert_eq!(
+        scene.refused(acknowledge(1)),
+        "there is no stop to acknowledge: the queue is active"
+    );
+    scene.openai_fails();
+    let version = scene.version();
+    assert_eq!(
+        scene.refused(acknowledge(2)),
+        "this is another stop: you saw that of epoch 2, the line has been resumed since and stands \
+         in epoch 1; look again before you acknowledge"
+    );
+    let by_automation = scene.execute(&automation(), acknowledge(1)).unwrap_err();
+    assert_eq!(
+        by_automation.to_string(),
+        "only an operator may acknowledge a stop; automation nightly may not"
+    );
+    let first = scene.does(acknowledge(1));
+    assert_eq!(first, Outcome::Acknowledged(Acknowledging::Acknowledged));
+    // R11: whoever is about to resume need not look again.
+    assert_eq!(scene.version(), version);
+    assert_eq!(scene.queue(), QueueState::Paused);
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Paused);
+    assert_eq!(scene.journal_from(0).last(), Some(&"stop_acknowledged"));
+
+    // The first one stands, whoever comes second.
+    scene.now += 60;
+    let second = scene.does(acknowledge(1));
+    assert_eq!(
+        second,
+        Outcome::Acknowledged(Acknowledging::AlreadyAcknowledged)
+    );
+    let stands = scene.line.gate().queue().acknowledged().unwrap();
+    assert_eq!((stands.at, &stands.actor), (at(0), &ada().actor));
+}
+
+#[test]
+fn an_acknowledgement_ends_with_its_stop_and_when_another_breaker_opens() {
+    let mut scene = Scene::new().running();
+    let in_hand = |scene: &Scene| scene.line.gate().queue().acknowledged().is_some();
+    scene.openai_fails();
+    scene.does(acknowledge(1));
+    // What is told nobody new is no reason to ask anew: held by hand, reset, paused again.
+    scene.does(Command::OpenBreaker { service: openai() });
+    scene.does(Command::PauseQueue);
+    scene.resets_openai();
+    assert!(in_hand(&scene));
+    scene.does(Command::OpenBreaker {
+        service: service("apollo"),
+    });
+    assert!(!in_hand(&scene), "nobody has said that they have this one");
+    scene.does(acknowledge(1));
+    scene.does(Command::ResetBreaker {
+        service: service("apollo"),
+    });
+    scene.resumes();
+    assert!(!in_hand(&scene));
+    scene.does(Command::PauseQueue);
+    assert!(!in_hand(&scene), "a new stop begins anew");
+    scene.refused(acknowledge(1));
+    scene.does(acknowledge(2));
+}
+
+#[test]
+fn r24_a_lease_that_is_expired_by_hand_is_as_one_that_was_swept_but_that_its_session_lives() {
+    let mut scene = Scene::new().running();
+    let token = scene.claims(W1, J1);
+    scene.does(Command::PauseQueue);
+    let by_automation = scene.execute(&automation(), Command::ExpireLease { job: J1 });
+    assert!(by_automation.is_err());
+    let expired = scene.does(Command::ExpireLease { job: J1 });
+    assert_eq!(expired, Outcome::LeaseExpired(Sweeping::Returned));
+    assert_eq!(scene.job(J1), JobStatus::Paused, "D2");
+    assert_eq!(scene.line.job(J1).unwrap().stage(), JobStage::Pending);
+    assert_eq!(scene.line.job(J1).unwrap().attempt(), 1);
+    assert_eq!(scene.line.standing(J1, token), Standing::Stopped);
+    assert_eq!(
+        scene.refused(Command::ExpireLease { job: J1 }),
+        format!("cannot expire the lease of job {J1}: it is PAUSED, and no worker holds it")
+    );
+    // The session lives, and is confirmed for nothing of it (R30).
+    let Outcome::Alive(beat) = scene.does(Command::Heartbeat { session: W1 }) else {
+        panic!("the session lives on");
+    };
+    assert!(beat.going.is_empty() && beat.stopped.is_empty());
+    scene.resumes();
+    let mut late = scene.clone();
+    assert!(ended(late.does(end(J1, token, Ending::Complete))).0.is_ok());
+    assert_eq!(late.job(J1), JobStatus::Completed);
+    // Not once it is claimed again.
+    let next = scene.claims(W1, J1);
+    assert!(next > token);
+    assert!(is_stale(scene.does(end(J1, token, Ending::Complete))));
+    assert_eq!(scene.line.standing(J1, next), Standing::Going);
+}
+
+#[test]
+fn r24_r27_a_lease_that_is_expired_by_hand_with_no_attempts_left_fails_the_job() {
+    let mut scene = Scene::new().running();
+    for attempt in 1..=5 {
+        scene.claims(W1, J1);
+        let expired = scene.does(Command::ExpireLease { job: J1 });
+        let expected = match attempt {
+            5 => Sweeping::Failed,
+            _ => Sweeping::Returned,
+        };
+        assert_eq!(expired, Outcome::LeaseExpired(expected), "{attempt}");
+    }
+    assert_eq!(scene.job(J1), JobStatus::Failed);
+    assert_eq!(scene.campaign_is(C1), CampaignStatus::Failed);
+    let expired = scene.journal_from(0);
+    let count = expired.iter().filter(|kind| **kind == "job_lease_expired");
+    assert_eq!(count.count(), 5, "R31: each is in the journal");
+}
+
+#[test]
+fn r24_r26_of_a_cancelled_job_only_the_lease_is_expired_so_that_it_can_be_retried() {
+    let mut scene = Scene::new();
+    scene.campaign(C1, Intake::Closed, &[J1, J2]);
+    scene.does(Command::StartCampaign { campaign: C1 });
+    scene.register(W1);
+    scene.claims(W1, J1);
+    scene.does(Command::CancelJob { job: J1 });
+    scene.refused(Command::RetryJob { job: J1 });
+    let expired = scene.does(Command::ExpireLease { job: J1 });
+    assert_eq!(expired, Outcome::LeaseExpired(Sweeping::LeaseEnded));
+    assert_eq!(scene.job(J1), JobStatus::Cancelled);
+    scene.does(Command::RetryJob { job: J1 });
+    assert_eq!(scene.job(J1), JobStatus::Pending);
 }

@@ -20,8 +20,8 @@ use std::fmt::Debug;
 use andon::campaign::{Cancelling, Closing};
 use andon::line::{Enqueued, Error, NewJob};
 use andon::{
-    ActorName, AnyBreaker, AnyCampaign, AnyJob, By, CampaignId, CauseChain, Command, Ending, Entry,
-    Fingerprint, JobId, Ledger, Line, Outcome, Resume, SessionId, Token,
+    Acknowledging, ActorName, AnyBreaker, AnyCampaign, AnyJob, By, CampaignId, CauseChain, Command,
+    Ending, Entry, Fingerprint, JobId, Ledger, Line, Outcome, Resume, SessionId, Token,
 };
 use kit::{ada, at, step_name};
 use proptest::prelude::*;
@@ -225,6 +225,7 @@ fn r31_a_refused_command_changes_nothing_but_that_resets_and_resumes_are_journal
 fn says_nothing_changed(command: &Command, outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Resumed(resume) => *resume == Resume::NothingToResume,
+        Outcome::Acknowledged(answer) => *answer == Acknowledging::AlreadyAcknowledged,
         Outcome::Closed(closing) => *closing == Closing::AlreadyClosed,
         Outcome::CampaignCancelled(cancelling) => *cancelling == Cancelling::AlreadyCancelled,
         Outcome::Settled(None) => matches!(command, Command::SettleCampaign { .. }),
@@ -240,6 +241,7 @@ fn says_nothing_changed(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Judged(_)
         | Outcome::Settled(Some(_))
         | Outcome::Retried(_)
+        | Outcome::LeaseExpired(_)
         | Outcome::Alive(_)
         | Outcome::Swept(_)
         | Outcome::CallReported(_)
@@ -428,6 +430,7 @@ fn campaign_of(line: &Line, command: &Command) -> Option<CampaignId> {
         Command::PauseJob { job }
         | Command::CancelJob { job }
         | Command::RetryJob { job }
+        | Command::ExpireLease { job }
         | Command::ClaimJob { job, .. }
         | Command::RecordStep { job, .. } => of_job(job),
         Command::End { job, ending, .. } => match ending {
@@ -442,6 +445,7 @@ fn campaign_of(line: &Line, command: &Command) -> Option<CampaignId> {
         | Command::PauseQueue
         | Command::DatabaseChanged { .. }
         | Command::Resume { .. }
+        | Command::Acknowledge { .. }
         | Command::Register { .. }
         | Command::Heartbeat { .. }
         | Command::Deregister { .. }
@@ -508,6 +512,7 @@ fn commands_on(line: &Line, campaign: CampaignId, new: u128) -> Vec<Command> {
             Command::PauseJob { job: id },
             Command::CancelJob { job: id },
             Command::RetryJob { job: id },
+            Command::ExpireLease { job: id },
             Command::ClaimJob { session, job: id },
             end(token, Ending::Complete, 1, vec![new_job(n)]),
             end(next, Ending::Complete, 2, vec![]),

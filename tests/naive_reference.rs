@@ -21,7 +21,7 @@ use std::iter;
 
 use andon::line::{Error, NewJob};
 use andon::work::{Ended, StepRecording};
-use andon::{AnyJob, CircuitState, Command, Line, Outcome, Refusal, Version};
+use andon::{Acknowledging, AnyJob, CircuitState, Command, Line, Outcome, Refusal, Version};
 use kit::{ada, at};
 use naive::{Answer, JobPart, NaiveLine};
 use proptest::test_runner::{TestCaseError, TestCaseResult, TestError, TestRunner};
@@ -39,6 +39,9 @@ fn answer_of(answer: &Result<Outcome, Error>) -> Answer {
         Err(_) => Answer::Refused,
         Ok(Outcome::Paused(pausing)) => Answer::Paused(*pausing),
         Ok(Outcome::Resumed(resume)) => Answer::Resumed(*resume),
+        Ok(Outcome::Acknowledged(answer)) => Answer::Acknowledged {
+            is_first: *answer == Acknowledging::Acknowledged,
+        },
         Ok(Outcome::Judged(verdict)) => Answer::Judged(*verdict),
         Ok(Outcome::Claimed(leases)) => {
             Answer::Claimed(leases.iter().map(|lease| lease.job).collect())
@@ -75,6 +78,7 @@ fn answer_of(answer: &Result<Outcome, Error>) -> Answer {
             | Outcome::Settled(_)
             | Outcome::Enqueued(_)
             | Outcome::Retried(_)
+            | Outcome::LeaseExpired(_)
             | Outcome::Alive(_)
             | Outcome::Swept(_),
         ) => Answer::Accepted,
@@ -86,7 +90,11 @@ type Shown = BTreeMap<String, String>;
 
 fn core_shows(line: &Line) -> Shown {
     let gate = line.gate();
-    let queue = ("queue".to_string(), gate.queue().state().to_string());
+    let by = gate.queue().acknowledged().map(|it| it.actor.describe());
+    let queue = (
+        "queue".to_string(),
+        format!("{} {by:?}", gate.queue().state()),
+    );
     let breakers = gate.breakers().map(|breaker| {
         let name = format!("breaker {}", breaker.service());
         (
@@ -111,7 +119,10 @@ fn core_shows(line: &Line) -> Shown {
 }
 
 fn naive_shows(line: &NaiveLine) -> Shown {
-    let queue = ("queue".to_string(), line.queue.to_string());
+    let queue = (
+        "queue".to_string(),
+        format!("{} {:?}", line.queue, line.acknowledged_by),
+    );
     let breakers = line.breakers.iter().map(|(service, breaker)| {
         let shown = breaker_in_words(breaker.state, breaker.failure_count);
         (format!("breaker {service}"), shown)

@@ -509,6 +509,12 @@ const HAPPENINGS: &[&str] = &[
     "a job spawned while paused",
     "a unique key met again",
     "a lease alive at a retry",
+    "a stop acknowledged",
+    "a stop acknowledged again",
+    "an acknowledgement refused as of another stop",
+    "an acknowledged stop that another breaker opened in",
+    "a lease of a live session expired by hand",
+    "a job expired by hand to FAILED",
 ];
 
 fn happened(
@@ -517,7 +523,7 @@ fn happened(
     after: &andon::Line,
 ) -> Vec<&'static str> {
     use andon::line::{Enqueued, Error};
-    use andon::{Ended, Refusal};
+    use andon::{Acknowledging, Ended, Refusal};
     let mut met = vec![];
     for entry in &after.journal()[before.journal().len()..] {
         met.extend(match entry.event.kind() {
@@ -541,7 +547,23 @@ fn happened(
     if after.campaigns().any(settles) {
         met.push("a campaign settled while paused");
     }
+    let in_hand = |line: &andon::Line| line.gate().queue().acknowledged().is_some();
+    let is_still_paused = after.gate().queue().state() == QueueState::Paused;
+    if in_hand(before) && !in_hand(after) && is_still_paused {
+        met.push("an acknowledged stop that another breaker opened in");
+    }
     match step.answer {
+        Ok(Outcome::Acknowledged(Acknowledging::Acknowledged)) => met.push("a stop acknowledged"),
+        Ok(Outcome::Acknowledged(Acknowledging::AlreadyAcknowledged)) => {
+            met.push("a stop acknowledged again");
+        }
+        Err(Error::Refused(Refusal::OtherStop { .. })) => {
+            met.push("an acknowledgement refused as of another stop");
+        }
+        Ok(Outcome::LeaseExpired(andon::job::Sweeping::Failed)) => {
+            met.push("a job expired by hand to FAILED");
+        }
+        Ok(Outcome::LeaseExpired(_)) => met.push("a lease of a live session expired by hand"),
         Err(Error::Refused(Refusal::ResumeBlocked(_))) => met.push("a resume refused by a breaker"),
         Err(Error::Refused(Refusal::StaleVersion { .. })) => met.push("a resume refused as stale"),
         Err(Error::Refused(Refusal::LeaseAlive { .. })) => met.push("a lease alive at a retry"),

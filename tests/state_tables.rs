@@ -107,6 +107,9 @@ fn changes(before: &Line, after: &Line) -> Vec<String> {
     let facts = |line: &Line| -> Vec<(String, String)> {
         let mut facts = vec![("queue".to_owned(), line.gate().queue().state().to_string())];
         facts.push(("epoch".into(), line.gate().epoch().to_string()));
+        let by = line.gate().queue().acknowledged();
+        let by = by.map_or("nobody".into(), |it| it.actor.describe());
+        facts.push(("in hand of".into(), by));
         for breaker in line.gate().breakers() {
             let service = breaker.service();
             facts.push((service.to_string(), breaker_in_words(breaker)));
@@ -177,6 +180,9 @@ fn in_words(outcome: &Outcome) -> Vec<String> {
         Outcome::Paused(andon::Pausing::AlreadyPaused) => vec!["was paused or open already".into()],
         Outcome::Reset(reset) => vec![format!("was {}", reset.was)],
         Outcome::Resumed(andon::Resume::NothingToResume) => vec!["nothing to resume".into()],
+        Outcome::Acknowledged(andon::Acknowledging::AlreadyAcknowledged) => {
+            vec!["was acknowledged already".into()]
+        }
         Outcome::Judged(verdict) => verdict_in_words(Some(*verdict)).into_iter().collect(),
         Outcome::Closed(closing) => vec![format!("{closing:?}")],
         Outcome::CampaignCancelled(cancelling) => vec![format!("{cancelling:?}")],
@@ -229,9 +235,11 @@ fn in_words(outcome: &Outcome) -> Vec<String> {
         Outcome::Done
         | Outcome::Paused(_)
         | Outcome::Resumed(_)
+        | Outcome::Acknowledged(_)
         | Outcome::HalfOpened(_)
         | Outcome::Settled(None)
         | Outcome::Retried(_)
+        | Outcome::LeaseExpired(_)
         | Outcome::Alive(_)
         | Outcome::Swept(_) => vec![],
     }
@@ -277,6 +285,11 @@ fn retire_openai(scene: &mut Scene) {
     scene.does(Command::Configure { services });
 }
 
+fn acknowledge(epoch: u64) -> Command {
+    let epoch = andon::Epoch::new(epoch).unwrap();
+    Command::Acknowledge { epoch }
+}
+
 fn report(service: ServiceName, outcome: CallOutcome, seen: Option<u64>) -> Command {
     Command::Report {
         service,
@@ -310,6 +323,13 @@ fn r1_to_r12_queue_every_state_and_command() {
                 s.resets_openai();
             }),
         ),
+        (
+            "PAUSED, openai open, acknowledged",
+            running(|s| {
+                trip_openai(s);
+                s.does(acknowledge(1));
+            }),
+        ),
     ]);
     let resume_with = |seen, keep: &[_]| Command::Resume {
         seen,
@@ -336,6 +356,11 @@ fn r1_to_r12_queue_every_state_and_command() {
     table.row("resume, keeping an unknown campaign", &ada(), |_| {
         resume_with(None, &[C2])
     });
+    table.row("acknowledge", &ada(), |_| acknowledge(1));
+    table.row("acknowledge, by automation", &automation(), |_| {
+        acknowledge(1)
+    });
+    table.row("acknowledge, another epoch", &ada(), |_| acknowledge(2));
     table.row("open openai by hand", &ada(), |_| Command::OpenBreaker {
         service: openai(),
     });
@@ -640,6 +665,12 @@ fn r21_r24_r26_job_every_state_and_command() {
     table.row("retry", &ada(), |_| Command::RetryJob { job: J1 });
     table.row("cancel its campaign", &ada(), |_| Command::CancelCampaign {
         campaign: C1,
+    });
+    table.row("expire its lease", &ada(), |_| Command::ExpireLease {
+        job: J1,
+    });
+    table.row("expire its lease, by automation", &automation(), |_| {
+        Command::ExpireLease { job: J1 }
     });
     table.row("sweep, W1 alive", &By::SYSTEM, |_| Command::Sweep);
     for (_, scene) in &mut table.states {

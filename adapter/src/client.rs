@@ -20,8 +20,8 @@ mod views;
 
 pub use events::Events;
 pub use views::{
-    AddedJob, AddedJobs, Blocker, Breaker, Campaign, Cause, HistoryItem, Job, Page, Preview,
-    PreviewCampaign, Queue, Resumed, Status,
+    Acknowledgement, AddedJob, AddedJobs, Blocker, Breaker, Campaign, Cause, HistoryItem, Job,
+    Page, Preview, PreviewCampaign, Queue, Resumed, Status,
 };
 
 /// For how long a server is waited for.

@@ -588,6 +588,7 @@ async fn r30_a_store_that_cannot_be_reached_is_503_and_no_state_is_guessed() {
     let claims = [
         "andon_breaker_state",
         "andon_queue_paused",
+        "andon_stop_acknowledged",
         "andon_jobs",
         "andon_campaigns",
     ];

@@ -53,6 +53,7 @@ fn r8_r12_the_line_is_paused_reset_and_resumed_by_hand() {
     let run = |args: &[&str]| server.run(folder.path(), args);
     write_calls(folder.path(), 3);
     run(&["submit", "calls.jsonl", "--name", "march"]).expect(0);
+    run(&["acknowledge"]).expect(3);
     insta::assert_snapshot!(
         "status_active",
         cli::tidy(&run(&["status"]).expect(0).stdout)
@@ -64,6 +65,15 @@ fn r8_r12_the_line_is_paused_reset_and_resumed_by_hand() {
         "status_paused",
         cli::tidy(&run(&["status"]).expect(0).stdout)
     );
+
+    // R7: who has it in hand is shown, and nothing else changes.
+    let in_hand = run(&["acknowledge", "--reason", "calling the vendor"]).expect(0);
+    insta::assert_snapshot!("acknowledge", cli::tidy(&in_hand.stdout));
+    insta::assert_snapshot!(
+        "status_acknowledged",
+        cli::tidy(&run(&["status"]).expect(0).stdout)
+    );
+    run(&["acknowledge", "--epoch", "2"]).expect(4);
 
     // R8, twice: looked up before asking, and refused by the server.
     let looked_up = run(&["resume"]).expect(3);

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use andon::BreakerSettings;
 use andon_adapter::line::queue::ResumeOrder;
 use andon_adapter::line::webhooks::{ATTEMPTS_MAX, told};
-use andon_adapter::line::{Line, Settings, queue};
+use andon_adapter::line::{Line, Settings, breakers, queue};
 use andon_adapter::store::Access;
 use andon_adapter::webhooks::{Sender, Webhook, signature};
 use axum::Router;
@@ -30,6 +31,7 @@ on_both!(
     a_failure_is_tried_again_under_the_same_id_and_given_up_at_last,
     one_of_two_servers_tells_a_message_and_the_other_after_a_crash,
     a_lasting_pause_is_told_again_until_it_is_resumed,
+    an_acknowledged_stop_is_not_told_again_until_it_is_another_one,
 );
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -90,7 +92,13 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Str
 
 /// A line whose webhook hears from now on.
 async fn line(database: &Database) -> (Line, Sender, Receiver, Webhook) {
-    let line = Line::new(database.store.clone(), Settings::default());
+    let settings = Settings {
+        services: ["apollo", "openai"]
+            .map(|name| (store_sql::service(name), BreakerSettings::default()))
+            .into(),
+        ..Settings::default()
+    };
+    let line = Line::new(database.store.clone(), settings);
     line.start_up().await.unwrap();
     let (receiver, webhook) = Receiver::start().await;
     let sender = Sender::new(line.clone(), vec![webhook.clone()]).unwrap();
@@ -102,6 +110,34 @@ async fn pause(line: &Line) {
     line.transact(|tx| Box::pin(async move { queue::pause(tx, &operator()).await }))
         .await
         .unwrap();
+}
+
+async fn acknowledge(line: &Line) {
+    line.transact(|tx| {
+        Box::pin(async move {
+            let epoch = tx.gate().await?.epoch();
+            queue::acknowledge(tx, &operator(), epoch).await
+        })
+    })
+    .await
+    .unwrap();
+}
+
+async fn open(line: &Line, service: &'static str) {
+    line.transact(move |tx| {
+        Box::pin(async move { breakers::open(tx, &operator(), &store_sql::service(service)).await })
+    })
+    .await
+    .unwrap();
+}
+
+async fn reset(line: &Line, service: &'static str) {
+    let reset = line.transact(move |tx| {
+        Box::pin(
+            async move { breakers::reset(tx, &operator(), &store_sql::service(service)).await },
+        )
+    });
+    reset.await.unwrap().unwrap();
 }
 
 async fn resume(line: &Line) {
@@ -214,4 +250,58 @@ async fn a_lasting_pause_is_told_again_until_it_is_resumed(database: Database) {
     ]
     .concat();
     assert_eq!(receiver.types(), expected);
+}
+
+async fn an_acknowledged_stop_is_not_told_again_until_it_is_another_one(database: Database) {
+    let (line, sender, receiver, webhook) = line(&database).await;
+    let tells = async |after: Duration| {
+        database.clock.advance(after);
+        let mut told = 0;
+        while sender.tell_next(&webhook).await.unwrap() {
+            told += 1;
+        }
+        told
+    };
+    let (at_once, quarter) = (Duration::ZERO, Duration::from_mins(15));
+    open(&line, "openai").await;
+    assert_eq!(tells(at_once).await, 2, "the opening and the pause");
+    assert_eq!(tells(quarter).await, 1);
+    acknowledge(&line).await;
+    assert_eq!(tells(at_once).await, 1);
+    assert_eq!(tells(Duration::from_hours(48)).await, 0);
+
+    // A breaker that opens is told in any case, and is nothing that anybody has in hand.
+    open(&line, "apollo").await;
+    assert_eq!(tells(at_once).await, 1);
+    assert_eq!(tells(quarter - Duration::from_secs(1)).await, 0);
+    assert_eq!(tells(Duration::from_secs(1)).await, 1);
+    acknowledge(&line).await;
+    assert_eq!(tells(Duration::from_hours(48)).await, 1);
+
+    for service in ["apollo", "openai"] {
+        reset(&line, service).await;
+    }
+    resume(&line).await;
+    pause(&line).await;
+    assert_eq!(tells(at_once).await, 2);
+    assert_eq!(tells(quarter).await, 1, "a new stop begins anew");
+    let expected = [
+        "breaker_opened",
+        "queue_paused",
+        "queue_still_paused",
+        "stop_acknowledged",
+        "breaker_opened",
+        "queue_still_paused",
+        "stop_acknowledged",
+        "queue_resumed",
+        "queue_paused",
+        "queue_still_paused",
+    ];
+    assert_eq!(receiver.types(), expected);
+    let mut ids = receiver.ids();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), expected.len(), "each has an id of its own");
+    let arrived = receiver.arrived.lock().unwrap().clone();
+    assert_eq!(arrived[3].1["data"]["actor"], "operator ada");
 }

@@ -33,6 +33,10 @@ pub enum Act {
     Resume,
     /// An automation tries to resume the queue.
     ResumeByAutomation,
+    /// An operator has the stop in hand.
+    Acknowledge,
+    /// An automation says so.
+    AcknowledgeByAutomation,
     /// An operator pauses the queue while the clock is an hour back.
     PauseEarly,
     /// An operator pauses the queue when all cool-downs have elapsed; no tick comes.
@@ -104,6 +108,7 @@ impl Service {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     queue: QueueState,
+    is_in_hand: bool,
     breakers: Vec<Form>,
     /// The gate itself: versions and epochs in it only grow, so they are left out of the comparison.
     gate: Uncompared,
@@ -279,6 +284,11 @@ impl GateModel {
             Act::ResumeByAutomation => {
                 evolved(gate, gate.decide_resume(&automation()?, &resume, NOW))
             }
+            Act::Acknowledge => evolved(gate, gate.decide_acknowledge(&by, gate.epoch(), NOW)),
+            Act::AcknowledgeByAutomation => {
+                let by = automation()?;
+                evolved(gate, gate.decide_acknowledge(&by, gate.epoch(), NOW))
+            }
             Act::Retire(_) | Act::Declare(_) | Act::Threshold(..) | Act::CoolDown(_) => {
                 let services = configured(gate, act)?;
                 evolved(gate, gate.decide_configure(&by, &services, NOW))
@@ -301,6 +311,7 @@ impl GateModel {
     fn state(gate: Gate, last: Last, violations: Vec<&'static str>) -> State {
         State {
             queue: gate.queue().state(),
+            is_in_hand: gate.queue().acknowledged().is_some(),
             breakers: gate.breakers().map(Form::of).collect(),
             gate: Uncompared(gate),
             last,
@@ -406,6 +417,9 @@ fn broken(before: &Gate, act: Act, after: &Gate) -> Vec<&'static str> {
     if (before.epoch() != after.epoch()) != resumed {
         broken.push("I12");
     }
+    if !r7_is_only_told(before, act, after) {
+        broken.push("R7");
+    }
     if !r17_keeps_time(before, act, after) {
         broken.push("R17");
     }
@@ -416,6 +430,27 @@ fn broken(before: &Gate, act: Act, after: &Gate) -> Vec<&'static str> {
         broken.push("R19");
     }
     broken
+}
+
+/// R7: an acknowledgement resumes nothing and moves nothing. A stop is in hand from one until the queue
+/// resumes or a breaker opens that was CLOSED.
+fn r7_is_only_told(before: &Gate, act: Act, after: &Gate) -> bool {
+    let in_hand = |gate: &Gate| gate.queue().acknowledged().cloned();
+    let opens = before
+        .breakers()
+        .zip(after.breakers())
+        .any(|(was, is)| was.state() == CircuitState::Closed && is.state() == CircuitState::Open);
+    let is_active = after.queue().state() == QueueState::Active;
+    let is_told = matches!(act, Act::Acknowledge | Act::AcknowledgeByAutomation);
+    if is_told {
+        let mut without = after.record();
+        without.queue.acknowledged = before.record().queue.acknowledged;
+        return without == before.record() && act == Act::Acknowledge && in_hand(after).is_some();
+    }
+    if opens || is_active {
+        return in_hand(after).is_none();
+    }
+    in_hand(after) == in_hand(before)
 }
 
 /// R17: what is recorded never goes back, whatever the clock shows, and a cool-down that has elapsed
@@ -523,6 +558,7 @@ impl Model for GateModel {
             ]);
         }
         actions.extend([Act::PauseEarly, Act::PauseLate, Act::TickEarly]);
+        actions.extend([Act::Acknowledge, Act::AcknowledgeByAutomation]);
         for service in Service::ALL {
             actions.extend([Act::Retire(service), Act::Declare(service)]);
         }
@@ -589,6 +625,10 @@ fn rules() -> Vec<Property<GateModel>> {
             },
         ),
         Property::always(
+            "R7: an acknowledgement changes nothing else, and lapses with what it was given for",
+            |_, s: &State| s.keeps("R7"),
+        ),
+        Property::always(
             "R17: recorded time never goes back, and a cool-down takes effect in a tick only",
             |_, s: &State| s.keeps("R17"),
         ),
@@ -609,6 +649,10 @@ fn sights() -> Vec<Property<GateModel>> {
             s.last == Last::Resume && s.queue == QueueState::Active
         }),
         Property::sometimes("a breaker is half-open", |_, s: &State| s.is_half_open()),
+        Property::sometimes("a stop is in hand", |_, s: &State| s.is_in_hand),
+        Property::sometimes("a stop is in hand and may be resumed", |_, s: &State| {
+            s.is_in_hand && s.is_every_breaker_closed()
+        }),
         Property::sometimes("all closed, still paused after a reset", |_, s: &State| {
             s.last == Last::Reset && s.queue == QueueState::Paused && s.is_every_breaker_closed()
         }),
@@ -661,7 +705,7 @@ pub fn configurations() -> Vec<Configuration> {
         "gate",
         "the queue and two breakers: failures, resets, cool-downs, pauses, resumes, configurations",
         Size::Small,
-        9_307,
+        17_854,
         GateModel,
     )]
 }
@@ -671,7 +715,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn i1_i5_i6_i7_i12_i18_i20_r17_r18_r19_hold_in_every_reachable_gate() {
+    fn i1_i5_i6_i7_i12_i18_i20_r7_r17_r18_r19_hold_in_every_reachable_gate() {
         for configuration in configurations() {
             let report = configuration.check(1);
             assert!(report.is_right(), "{report}");

@@ -262,7 +262,7 @@ mod tests {
         // It covers its space: every number is pinned.
         assert_eq!(
             (found.type_correct, found.kept, found.steps),
-            (21_168, 4048, 327_888)
+            (21_168, 4048, 344_080)
         );
         assert_eq!(
             LineModel::new(BOUNDS, Symmetry::Full)

@@ -11,7 +11,7 @@ use andon::gate::{CallOutcome, Marks, Reporter, ResumeRequest, Services};
 use andon::{
     AnyCampaign, AnyJob, By, CampaignEvent, CampaignId, CampaignStage, Decision, Entry, Event,
     Gate, GateEvent, GateRecord, JobEvent, JobId, JobRecord, JobStage, Ledger, Mark, Origin, Pause,
-    Priority, Refusal, Report, ServiceName, Timestamp, Token,
+    Priority, Refusal, Report, ServiceName, SessionId, Timestamp, Token,
 };
 
 /// A step that the rules do not allow.
@@ -202,6 +202,9 @@ impl Again<'_> {
                 }
             }
             GateEvent::QueueResumed => self.resumed(),
+            GateEvent::StopAcknowledged { .. } => {
+                self.is(gate.decide_acknowledge(by, gate.epoch(), now))
+            }
             GateEvent::FailureCounted { .. }
             | GateEvent::CountCleared { .. }
             | GateEvent::ReportTallied { .. } => Err("it is never journalled".into()),
@@ -323,6 +326,22 @@ impl Again<'_> {
                 let job = self.job(id, job, JobStage::Failed, None)?;
                 self.is_among(job.decide_retry(gate, campaign, None, by, now))
             }
+            JobEvent::JobLeaseExpired { token, stage } => {
+                let held = match stage {
+                    JobStage::Cancelled => JobStage::Cancelled,
+                    _ => JobStage::Processing,
+                };
+                let record = JobRecord {
+                    // Of one attempt, which is used up only where the job fails.
+                    attempt: u32::from(*stage == JobStage::Failed),
+                    token: *token,
+                    session: Some(SessionId::from_u128(1)),
+                    ..self.record(id, job, held, None)
+                };
+                let job = AnyJob::try_from(record).map_err(|corrupt| corrupt.to_string())?;
+                let others = JobCounts::default().with(JobStage::Pending);
+                self.is(job.decide_expire_lease(gate, campaign, others, by, now))
+            }
             JobEvent::JobClaimed { .. }
             | JobEvent::JobFinished { .. }
             | JobEvent::JobReturned { .. }
@@ -339,7 +358,18 @@ impl Again<'_> {
         stage: JobStage,
         mark: Option<Mark>,
     ) -> Result<AnyJob, String> {
-        let record = JobRecord {
+        let record = self.record(campaign, id, stage, mark);
+        AnyJob::try_from(record).map_err(|corrupt| corrupt.to_string())
+    }
+
+    fn record(
+        &self,
+        campaign: CampaignId,
+        id: JobId,
+        stage: JobStage,
+        mark: Option<Mark>,
+    ) -> JobRecord {
+        JobRecord {
             id,
             campaign,
             stage,
@@ -350,8 +380,7 @@ impl Again<'_> {
             priority: Priority::default(),
             token: Token::NONE,
             session: None,
-        };
-        AnyJob::try_from(record).map_err(|corrupt| corrupt.to_string())
+        }
     }
 }
 
@@ -388,7 +417,6 @@ mod tests {
     use andon::line::{Command, Line, NewJob};
     use andon::{
         Actor, ActorName, BreakerSettings, CampaignStatus, Ending, ErrorText, Fingerprint, Intake,
-        SessionId,
     };
 
     use super::*;

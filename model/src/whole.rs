@@ -547,7 +547,7 @@ pub fn configurations() -> Vec<Configuration> {
         Configuration::made(name, about, size, states, making)
     };
     vec![
-        whole("whole-2", Size::Small, 3_479, 2),
+        whole("whole-2", Size::Small, 3_667, 2),
         whole("whole-3", Size::Full, 65_596, 3),
     ]
 }

@@ -87,6 +87,10 @@ pub const INVARIANTS: &[(&str, Check)] = &[
         Check::Step(steps::i6_resume_needs_every_breaker_closed),
     ),
     ("I7", Check::Step(steps::i7_reset_changes_one_breaker)),
+    (
+        "R7",
+        Check::Step(steps::r7_an_acknowledgement_changes_nothing_else),
+    ),
     ("I8", Check::Step(steps::i8_nothing_starts_while_paused)),
     ("I9", Check::State(i9_one_good_token)),
     ("I9", Check::Step(steps::i9_tokens_grow_and_end_once)),

@@ -7,10 +7,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::campaign::{CampaignStage, Cancelling, Closing, Intake};
-use crate::gate::{CallOutcome, Pausing, Reset, Resume, Services, Verdict};
+use crate::gate::{Acknowledging, CallOutcome, Pausing, Reset, Resume, Services, Verdict};
 use crate::ids::{
-    ActorName, CallNumber, CampaignId, ErrorText, Fingerprint, JobId, ServiceName, SessionId,
-    StepName, Token, UniqueKey, Version,
+    ActorName, CallNumber, CampaignId, Epoch, ErrorText, Fingerprint, JobId, ServiceName,
+    SessionId, StepName, Token, UniqueKey, Version,
 };
 use crate::job::{JobStage, Priority, Retrying, Sweeping};
 use crate::refusal::Refusal;
@@ -91,6 +91,11 @@ pub enum Command {
         /// The campaigns to keep back.
         keep: Vec<CampaignId>,
     },
+    /// Say that the stop of an epoch is in hand.
+    Acknowledge {
+        /// The epoch of the stop that the operator saw.
+        epoch: Epoch,
+    },
     /// Make a campaign.
     CreateCampaign {
         /// Its identifier, made by the caller.
@@ -147,6 +152,11 @@ pub enum Command {
     },
     /// Send a FAILED or CANCELLED job back (R26).
     RetryJob {
+        /// Which.
+        job: JobId,
+    },
+    /// End a job's lease by hand, as a sweep would (R24).
+    ExpireLease {
         /// Which.
         job: JobId,
     },
@@ -242,6 +252,8 @@ pub enum Outcome {
     Reset(Reset),
     /// Of a resume.
     Resumed(Resume),
+    /// Of an acknowledgement.
+    Acknowledged(Acknowledging),
     /// Of a report from outside.
     Judged(Verdict),
     /// Of a tick: the services whose breakers turned HALF_OPEN.
@@ -256,6 +268,8 @@ pub enum Outcome {
     Enqueued(Vec<Enqueued>),
     /// Of a retry.
     Retried(Retrying),
+    /// Of ending a lease by hand: what became of the job.
+    LeaseExpired(Sweeping),
     /// Of registering or a heartbeat.
     Alive(Beat),
     /// Of a sweep: what became of each job that a dead session held.

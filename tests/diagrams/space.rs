@@ -311,6 +311,9 @@ fn job_acts() -> Vec<Act> {
         Act::new("retry", ada(), |_| {
             Some(vec![Command::RetryJob { job: J1 }])
         }),
+        Act::new("lease expired by hand", ada(), |_| {
+            Some(vec![Command::ExpireLease { job: J1 }])
+        }),
         Act::new("worker deregisters", worker(), |line| {
             let session = line.job(J1)?.holder()?;
             Some(vec![Command::Deregister { session }])

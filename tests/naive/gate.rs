@@ -1,8 +1,8 @@
 //! The queue and the breakers: what people, services and the clock do to them.
 
 use andon::{
-    By, CallOutcome, CampaignId, CampaignStatus, CircuitState, QueueState, Resume, ServiceName,
-    Services, Timestamp, Verdict, Version,
+    By, CallOutcome, CampaignId, CampaignStatus, CircuitState, Epoch, QueueState, Resume,
+    ServiceName, Services, Timestamp, Verdict, Version,
 };
 
 use super::{Answer, Breaker, NaiveLine, is_operator, pausing};
@@ -45,6 +45,10 @@ impl NaiveLine {
     /// Opens a breaker, and with it pauses the queue (R2).
     fn open(&mut self, service: &ServiceName, now: Timestamp) {
         let breaker = self.breakers.get_mut(service).unwrap();
+        if breaker.state == CircuitState::Closed {
+            // It is another stop than the one that somebody has in hand.
+            self.acknowledged_by = None;
+        }
         if breaker.state != CircuitState::Open {
             breaker.state = CircuitState::Open;
             breaker.opened_at = now;
@@ -85,6 +89,18 @@ impl NaiveLine {
         }
         self.gate_changed(now);
         Answer::Accepted
+    }
+
+    /// Somebody says that they have a stop in hand: the first to do so has it.
+    pub(super) fn acknowledge(&mut self, by: &By, epoch: Epoch) -> Answer {
+        let is_this_stop = epoch.get() == self.resumes + 1;
+        if !is_operator(by) || self.queue == QueueState::Active || !is_this_stop {
+            return Answer::Refused;
+        }
+        let name = by.actor.describe();
+        let is_first = self.acknowledged_by.is_none();
+        self.acknowledged_by.get_or_insert(name);
+        Answer::Acknowledged { is_first }
     }
 
     /// R1, R13, R14, R16: none if there is no such service.

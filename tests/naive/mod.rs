@@ -32,6 +32,9 @@ pub(crate) enum Answer {
     Accepted,
     Paused(Pausing),
     Resumed(Resume),
+    Acknowledged {
+        is_first: bool,
+    },
     Judged(Verdict),
     /// The jobs, in the order in which they were given.
     Claimed(Vec<JobId>),
@@ -103,6 +106,10 @@ struct Look {
 /// See the [module](self).
 pub(crate) struct NaiveLine {
     pub(crate) queue: QueueState,
+    /// Who has the present stop in hand.
+    pub(crate) acknowledged_by: Option<String>,
+    /// How often everything was resumed.
+    resumes: u64,
     pub(crate) breakers: BTreeMap<ServiceName, Breaker>,
     pub(crate) campaigns: BTreeMap<CampaignId, Campaign>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
@@ -129,6 +136,8 @@ impl NaiveLine {
     pub(crate) fn new() -> Self {
         Self {
             queue: QueueState::Active,
+            acknowledged_by: None,
+            resumes: 0,
             breakers: BTreeMap::new(),
             campaigns: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -167,6 +176,7 @@ impl NaiveLine {
                 Answer::Paused(pausing(was == QueueState::Paused))
             }
             Command::Resume { seen, keep } => self.resume(by, *seen, keep, now),
+            Command::Acknowledge { epoch } => self.acknowledge(by, *epoch),
             Command::CreateCampaign { campaign, intake } => self.create(*campaign, *intake),
             Command::StartCampaign { campaign } => self.start(*campaign),
             Command::PauseCampaign { campaign } => self.pause_campaign_by_hand(*campaign, now),
@@ -184,6 +194,7 @@ impl NaiveLine {
             Command::PauseJob { job } => self.pause_job_by_hand(*job, now),
             Command::CancelJob { job } => self.cancel_job(*job),
             Command::RetryJob { job } => self.retry(*job, now),
+            Command::ExpireLease { job } => self.expire_lease(by, *job),
             Command::Register { .. }
             | Command::Heartbeat { .. }
             | Command::Deregister { .. }
@@ -237,6 +248,8 @@ impl NaiveLine {
 
     fn resume_everything(&mut self) {
         self.queue = QueueState::Active;
+        self.acknowledged_by = None;
+        self.resumes += 1;
         for campaign in self.campaigns.values_mut() {
             campaign.is_paused_by_hand = false;
             if campaign.status == CampaignStatus::Paused {

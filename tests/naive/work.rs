@@ -6,11 +6,11 @@ use std::time::Duration;
 use andon::job::back_off;
 use andon::line::NewJob;
 use andon::{
-    CallNumber, CallOutcome, CampaignStatus, CircuitState, Command, Ending, Fingerprint, JobId,
+    By, CallNumber, CallOutcome, CampaignStatus, CircuitState, Command, Ending, Fingerprint, JobId,
     JobStatus, QueueState, ServiceName, SessionId, Timestamp, Token, Verdict, Version,
 };
 
-use super::{Answer, Job, JobPart, NaiveLine, Session, is_final};
+use super::{Answer, Job, JobPart, NaiveLine, Session, is_final, is_operator};
 
 impl NaiveLine {
     pub(super) fn execute_work(&mut self, command: &Command, now: Timestamp) -> Answer {
@@ -125,21 +125,35 @@ impl NaiveLine {
             return;
         }
         for held in self.held_by(id) {
-            let job = self.jobs.get_mut(&held).unwrap();
-            job.holder = None;
-            if is_final(job.status) {
-                continue;
-            }
-            let has_attempts = job.attempt < job.max_attempts;
-            if has_attempts {
-                self.write(held, JobStatus::Pending);
-            } else {
-                self.finish(held, JobStatus::Failed);
-            }
+            self.take_away(held);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.is_ended = true;
         }
+    }
+
+    fn take_away(&mut self, id: JobId) {
+        let job = self.jobs.get_mut(&id).unwrap();
+        job.holder = None;
+        if is_final(job.status) {
+            return;
+        }
+        let has_attempts = job.attempt < job.max_attempts;
+        if has_attempts {
+            self.write(id, JobStatus::Pending);
+        } else {
+            self.finish(id, JobStatus::Failed);
+        }
+    }
+
+    /// An operator does to one job what a sweep does.
+    pub(super) fn expire_lease(&mut self, by: &By, id: JobId) -> Answer {
+        let job = self.jobs.get(&id);
+        if !is_operator(by) || job.is_none_or(|job| job.holder.is_none()) {
+            return Answer::Refused;
+        }
+        self.take_away(id);
+        Answer::Accepted
     }
 
     /// Writes a final status, and settles the campaign if it was the last job.

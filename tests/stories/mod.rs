@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use andon::line::{Error, NewJob, Step};
 use andon::{
-    ActorName, AnyJob, By, CallNumber, CallOutcome, CampaignId, Command, Ending, ErrorText,
+    ActorName, AnyJob, By, CallNumber, CallOutcome, CampaignId, Command, Ending, Epoch, ErrorText,
     Fingerprint, Intake, JobId, JobStage, Line, Outcome, Report, Reporter, Resume, ServiceName,
     SessionId, Token, UniqueKey, Version,
 };
@@ -56,6 +56,10 @@ pub(crate) enum Act {
         keep: u8,
     },
     ResumeByAutomation,
+    Acknowledge {
+        older: u8,
+        by_automation: bool,
+    },
     Create {
         campaign: u8,
         open_ended: bool,
@@ -75,6 +79,7 @@ pub(crate) enum Act {
     PauseJob(u8),
     CancelJob(u8),
     RetryJob(u8),
+    ExpireLease(u8),
     Register,
     Heartbeat(u8),
     Deregister(u8),
@@ -193,6 +198,18 @@ impl fmt::Display for Act {
                 )
             }
             Self::ResumeByAutomation => f.write_str("an automation tries to resume"),
+            Self::Acknowledge {
+                older,
+                by_automation,
+            } => write!(
+                f,
+                "{} acknowledges the stop of {older} epochs ago",
+                if *by_automation {
+                    "an automation"
+                } else {
+                    "ada"
+                }
+            ),
             Self::Create {
                 campaign,
                 open_ended,
@@ -221,6 +238,7 @@ impl fmt::Display for Act {
             Self::PauseJob(j) => write!(f, "ada pauses job {j}"),
             Self::CancelJob(j) => write!(f, "ada cancels job {j}"),
             Self::RetryJob(j) => write!(f, "ada retries job {j}"),
+            Self::ExpireLease(j) => write!(f, "ada expires the lease of job {j}"),
             Self::Register => f.write_str("a worker registers"),
             Self::Heartbeat(s) => write!(f, "session {s} sends a heartbeat"),
             Self::Deregister(s) => write!(f, "session {s} deregisters"),
@@ -302,9 +320,14 @@ const SENTENCES: &[(u16, Made)] = &[
     }),
     (1, |_| Act::ResumeByAutomation),
     (1, |_| Act::DatabaseChanged),
+    (4, |[a, b, ..]| Act::Acknowledge {
+        older: u8::from(a % 4 == 0),
+        by_automation: b % 8 == 0,
+    }),
     (2, |[a, ..]| Act::PauseJob(a % 12)),
     (4, |[a, ..]| Act::CancelJob(a % 12)),
     (6, |[a, ..]| Act::RetryJob(a % 12)),
+    (3, |[a, ..]| Act::ExpireLease(a % 12)),
     (3, |[a, b, ..]| Act::Create {
         campaign: a % 3,
         open_ended: b % 2 > 0,
@@ -525,7 +548,11 @@ impl World {
     /// The command of a sentence; none if it is about something that there is not, or about time.
     pub(crate) fn tell(&mut self, act: Act) -> Option<Told> {
         let by = match act {
-            Act::ResumeByAutomation => automation(),
+            Act::ResumeByAutomation
+            | Act::Acknowledge {
+                by_automation: true,
+                ..
+            } => automation(),
             Act::Call { .. } | Act::End { .. } | Act::HealthCheck { .. } => worker(),
             _ => ada(),
         };
@@ -592,6 +619,12 @@ impl World {
                 seen: None,
                 keep: vec![],
             },
+            Act::Acknowledge { older, .. } => {
+                let epoch = self.line.gate().epoch().get();
+                Command::Acknowledge {
+                    epoch: Epoch::new(epoch.saturating_sub(older.into()).max(1)).unwrap(),
+                }
+            }
             Act::Create {
                 campaign,
                 open_ended,
@@ -634,6 +667,9 @@ impl World {
                 job: self.job_that(n, |job| {
                     matches!(job.stage(), JobStage::Failed | JobStage::Cancelled)
                 })?,
+            },
+            Act::ExpireLease(n) => Command::ExpireLease {
+                job: self.job_that(n, |job| job.holder().is_some())?,
             },
             Act::Register => {
                 self.sessions += 1;

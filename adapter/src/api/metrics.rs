@@ -91,6 +91,13 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
         "1 while the queue is paused.",
         &[("", is_paused)],
     );
+    let is_acknowledged = u64::from(gate.queue().acknowledged().is_some());
+    gauge(
+        &mut text,
+        "andon_stop_acknowledged",
+        "1 while somebody has the stop in hand.",
+        &[("", is_acknowledged)],
+    );
     let version = gate.version().get();
     gauge(
         &mut text,

@@ -150,6 +150,12 @@ fn refused(refusal: &Refusal) -> (u16, &'static str, Value) {
             "stale_version",
             json!({"seen_version": seen, "current_version": current}),
         ),
+        Refusal::NothingToAcknowledge => (409, "nothing_to_acknowledge", json!({})),
+        Refusal::OtherStop { seen, current } => (
+            412,
+            "other_stop",
+            json!({"seen_epoch": seen, "current_epoch": current}),
+        ),
         Refusal::ResumeBlocked(blockers) => (
             409,
             "resume_blocked",
@@ -202,6 +208,11 @@ fn refused(refusal: &Refusal) -> (u16, &'static str, Value) {
             409,
             "lease_alive",
             json!({"job_id": job, "holder": holder, "expires_at": shapes::words(*expires_at)}),
+        ),
+        Refusal::NoLease { job, status } => (
+            409,
+            "no_lease",
+            json!({"job_id": job, "job_status": status}),
         ),
         Refusal::NotClaimable { job, .. } => (409, "not_claimable", json!({"job_id": job})),
         Refusal::SessionEnded { ended_at } => (

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    Actor, AnyBreaker, AnyQueue, By, CallOutcome, CampaignId, CampaignStatus, CauseChain,
-    CircuitState, ErrorText, JobId, JobStatus, Pausing, QueueState, Reason, Refusal, Resume,
-    ServiceName, Timestamp, Verdict, Version,
+    Acknowledgement, Acknowledging, Actor, AnyBreaker, AnyQueue, By, CallOutcome, CampaignId,
+    CampaignStatus, CauseChain, CircuitState, Epoch, ErrorText, JobId, JobStatus, Pausing,
+    QueueState, Reason, Refusal, Resume, ServiceName, Timestamp, Verdict, Version,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -66,6 +66,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
         .routes(routes!(resume_queue))
         .routes(routes!(resume_service))
         .routes(routes!(pause_queue))
+        .routes(routes!(acknowledge))
         .routes(routes!(pause_service))
         .routes(routes!(circuit_breakers))
         .routes(routes!(circuit_breaker))
@@ -93,10 +94,34 @@ pub struct QueueView {
     pub cause: Option<Causes>,
     /// The latest pause given while it was PAUSED already (R5).
     pub paused_again: Option<PauseInfo>,
+    /// Who has the stop in hand; null while nobody has, and while ACTIVE.
+    pub acknowledged: Option<AcknowledgementView>,
     /// Resumes so far, plus one.
     pub epoch: u64,
     /// Gate changes so far: the strong entity tag.
     pub version: u64,
+}
+
+/// That a person has a stop in hand.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AcknowledgementView {
+    /// Who, such as `operator ada`.
+    pub by: String,
+    /// Since when.
+    #[serde(serialize_with = "times::micros")]
+    pub at: DateTime<Utc>,
+    /// What they said.
+    pub reason: Option<String>,
+}
+
+impl From<&Acknowledgement> for AcknowledgementView {
+    fn from(acknowledgement: &Acknowledgement) -> Self {
+        Self {
+            by: acknowledgement.actor.describe(),
+            at: time(acknowledgement.at),
+            reason: acknowledgement.reason.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 /// A service's breaker.
@@ -141,6 +166,7 @@ fn queue_view(gate: &andon::Gate) -> QueueView {
         paused_at: paused.map(|paused| time(paused.cause().at)),
         cause: paused.map(|_| shapes::chain(&CauseChain::of_queue(gate))),
         paused_again: paused.and_then(|paused| paused.paused_again().map(shapes::pause)),
+        acknowledged: paused.and_then(|paused| paused.acknowledged().map(Into::into)),
         epoch: gate.epoch().get(),
         version: gate.version().get(),
     }
@@ -555,6 +581,72 @@ pub(crate) async fn pause_queue_in(tx: &mut dyn Tx, by: &By) -> line::Result<Pau
         version: paused.gate.version().get(),
         epoch: paused.gate.epoch().get(),
         message: message.into(),
+    })
+}
+
+/// The body of `POST /acknowledge`.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AcknowledgeBody {
+    /// The epoch of the stop that was seen: nobody acknowledges one that they have not seen.
+    #[schema(value_type = u64)]
+    pub epoch: Epoch,
+    /// What there is to say.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What an acknowledgement did, and which one stands.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AcknowledgedView {
+    /// Whether somebody had it in hand before: then nothing has changed.
+    pub already_acknowledged: bool,
+    /// Who has the stop in hand.
+    pub acknowledged: Option<AcknowledgementView>,
+    /// The epoch of the stop.
+    pub epoch: u64,
+    /// The version, which an acknowledgement does not move.
+    pub version: u64,
+    /// In words.
+    pub message: String,
+}
+
+/// Says that a person has the stop in hand: webhooks cease to remind of it. It resumes nothing (R7).
+#[utoipa::path(post, path = "/acknowledge", tag = "queue management",
+    request_body = AcknowledgeBody, responses((status = 200, body = Envelope<AcknowledgedView>),
+    (status = 409, body = crate::wire::Problem), (status = 412, body = crate::wire::Problem)))]
+async fn acknowledge(
+    State(app): State<App>,
+    command: Command<AcknowledgeBody>,
+) -> Answered<AcknowledgedView> {
+    app.command(command, |tx, command| {
+        Box::pin(async move { acknowledge_in(tx, &command.by, command.body.epoch).await })
+    })
+    .await
+}
+
+/// Acknowledges a stop, and says who has it in hand.
+pub(crate) async fn acknowledge_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    epoch: Epoch,
+) -> line::Result<AcknowledgedView> {
+    let acknowledged = queue::acknowledge(tx, by, epoch).await?;
+    let already_acknowledged = acknowledged.acknowledging == Acknowledging::AlreadyAcknowledged;
+    let stands = acknowledged.stands.as_ref().map(AcknowledgementView::from);
+    let message = match &stands {
+        Some(first) if already_acknowledged => {
+            let at = first.at.format("%H:%M:%S");
+            format!("{} has had it since {at} UTC: nothing changed", first.by)
+        }
+        _ => "Acknowledged: nobody is reminded of this stop any more. It was not resumed".into(),
+    };
+    Ok(AcknowledgedView {
+        already_acknowledged,
+        acknowledged: stands,
+        epoch: acknowledged.gate.epoch().get(),
+        version: acknowledged.gate.version().get(),
+        message,
     })
 }
 

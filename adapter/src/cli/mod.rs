@@ -4,6 +4,7 @@
 //! Exit codes: 0 done · 2 usage · 3 refused by a rule · 4 stale · 5 unreachable · 1 other; of `flow`
 //! and `drill` alone: 10 paused · 11 not ready.
 
+mod acknowledge;
 mod audit;
 mod campaigns;
 mod completions;
@@ -75,6 +76,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Pause the queue, a campaign or a job, or open a service's breaker
     Pause(pause::PauseArgs),
+    /// Say that you have the stop in hand; resumes nothing
+    Acknowledge(acknowledge::AcknowledgeArgs),
     /// Close one circuit breaker; resumes nothing
     Reset(reset::ResetArgs),
     /// Resume the queue, after showing what would go on
@@ -263,6 +266,7 @@ impl Command {
             Self::Demo(args) => args.json.json,
             Self::Status(args) => args.client.json.json,
             Self::Pause(args) => args.client.json.json,
+            Self::Acknowledge(args) => args.client.json.json,
             Self::Reset(args) => args.client.json.json,
             Self::Resume(args) => args.client.json.json,
             Self::Campaigns(args) => args.client.json.json,
@@ -287,6 +291,7 @@ impl Command {
             Self::Submit(args) => submit::run(args).await,
             Self::Status(args) => status::run(args).await,
             Self::Pause(args) => pause::run(args).await,
+            Self::Acknowledge(args) => acknowledge::run(args).await,
             Self::Reset(args) => reset::run(args).await,
             Self::Resume(args) => resume::run(args).await,
             Self::Campaigns(args) => campaigns::run(args).await,

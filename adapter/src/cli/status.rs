@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{ClientArgs, Result, explain_next, output};
-use crate::client::{Blocker, Breaker, Status};
+use crate::client::{Acknowledgement, Blocker, Breaker, Queue, Status};
 
 mod screen;
 mod watch;
@@ -58,6 +58,9 @@ fn show(status: &Status) {
     for cause in output::causes(&queue.cause) {
         output::say(format!("           {cause}"));
     }
+    if let Some(words) = acknowledged(queue) {
+        output::say(format!("           {words}"));
+    }
     output::say(format!("campaigns  {}", counts(&status.campaign_counts)));
     output::say(format!("jobs       {}", counts(&status.job_counts)));
     output::say(format!("workers    {}", workers(status)));
@@ -71,6 +74,17 @@ fn show(status: &Status) {
             output::say(advice);
         }
     }
+}
+
+/// Who has the stop in hand, in words.
+fn acknowledged(queue: &Queue) -> Option<String> {
+    let Acknowledgement { by, at, reason } = queue.acknowledged.as_ref()?;
+    let reason = reason.as_deref().map(|reason| format!(": {reason}"));
+    let at = output::instant(at);
+    Some(format!(
+        "acknowledged by {by} {at}{}",
+        reason.unwrap_or_default()
+    ))
 }
 
 fn counts(by_status: &BTreeMap<String, u64>) -> String {

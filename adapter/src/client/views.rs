@@ -88,10 +88,25 @@ pub struct Queue {
     /// The cause chain.
     #[serde(default)]
     pub cause: Value,
+    /// Who has the stop in hand.
+    #[serde(default)]
+    pub acknowledged: Option<Acknowledgement>,
     /// The epoch.
     pub epoch: u64,
     /// The version.
     pub version: Version,
+}
+
+/// That a person has a stop in hand.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Acknowledgement {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: String,
+    /// What they said.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// A service's breaker.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use andon::{
-    Actor, Blocker, By, CampaignId, CampaignStatus, CauseChain, Entry, Epoch, ErrorText, Event,
-    Gate, JobStage, JobStatus, Marks, Pausing, Refusal, RefusedCommand, Resume, ResumeRequest,
-    ServiceName, Timestamp, Version,
+    Acknowledgement, Acknowledging, Actor, Blocker, By, CampaignId, CampaignStatus, CauseChain,
+    Entry, Epoch, ErrorText, Event, Gate, JobStage, JobStatus, Marks, Pausing, Refusal,
+    RefusedCommand, Resume, ResumeRequest, ServiceName, Timestamp, Version,
 };
 
 use super::{Changes, Result};
@@ -132,6 +132,30 @@ pub async fn pause(tx: &mut dyn Tx, by: &By) -> Result<Paused> {
     Ok(Paused {
         pausing: decision.outcome,
         gate: changes.write(tx).await?,
+    })
+}
+
+/// What an acknowledgement did.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    /// Whether it was the first.
+    pub acknowledging: Acknowledging,
+    /// The one that stands.
+    pub stands: Option<Acknowledgement>,
+    /// The gate after it.
+    pub gate: Gate,
+}
+
+/// Notes that an operator has the stop of this epoch in hand. It resumes nothing (R7).
+pub async fn acknowledge(tx: &mut dyn Tx, by: &By, epoch: Epoch) -> Result<Acknowledged> {
+    let mut changes = Changes::begin(tx, Some(GateLock::Exclusive)).await?;
+    let decision = changes.gate.decide_acknowledge(by, epoch, changes.now)?;
+    changes.take(&decision);
+    let gate = changes.write(tx).await?;
+    Ok(Acknowledged {
+        acknowledging: decision.outcome,
+        stands: gate.queue().acknowledged().cloned(),
+        gate,
     })
 }
 

@@ -13,10 +13,17 @@ use serde_json::{Value, json};
 use super::Result;
 use crate::store::{self, JournalFilter, JournalOrder, JournalRow, Tx};
 
-/// The changes that webhooks are told: one entry each for an opening (R14), a pause and a resume.
-const KINDS: [&str; 3] = ["breaker_opened", "queue_paused", "queue_resumed"];
+/// The changes that webhooks are told: one entry each for an opening (R14), a pause, an acknowledgement
+/// and a resume.
+const KINDS: [&str; 4] = [
+    "breaker_opened",
+    "queue_paused",
+    "stop_acknowledged",
+    "queue_resumed",
+];
 
-/// After how long a pause is told again; then daily.
+/// After how long a pause that nobody has in hand is told again; then daily. A breaker that opens while
+/// the queue is PAUSED is told at once, and begins this anew.
 const REMINDERS: [Duration; 3] = [
     Duration::from_mins(15),
     Duration::from_hours(1),
@@ -38,9 +45,12 @@ const LEASE: Duration = Duration::from_secs(30);
 pub struct Told {
     /// Up to this entry of the journal.
     pub seq: i64,
-    /// How many reminders of the pause that began at `reminded_of`.
+    /// How many reminders of the last change that was told, or of the pause, if that is later.
     reminders: u32,
     reminded_of: Option<Version>,
+    /// The last change that was told: what a reminder reminds of.
+    #[serde(default)]
+    last: Option<Change>,
     /// How often the message that is due now has failed.
     pub attempts: u32,
     not_before: Option<Timestamp>,
@@ -50,6 +60,13 @@ pub struct Told {
     pub given_up: u64,
     /// Why the last attempt failed, if it did.
     pub error: Option<String>,
+}
+
+/// A change that was told: the version that it left the line with, and when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Change {
+    version: Version,
+    at: Timestamp,
 }
 
 /// One message: the same whenever, and by whichever server, it is sent.
@@ -66,7 +83,7 @@ pub struct Message {
 /// How the telling goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Entry(i64),
+    Entry(i64, Change),
     Reminder(Version, u32),
 }
 
@@ -195,7 +212,10 @@ impl Told {
 
     fn forward(&mut self, step: Step) {
         match step {
-            Step::Entry(seq) => self.seq = seq,
+            Step::Entry(seq, change) => {
+                self.seq = seq;
+                self.last = Some(change);
+            }
             Step::Reminder(of, number) => {
                 self.reminded_of = Some(of);
                 self.reminders = number;
@@ -250,24 +270,36 @@ fn of_entry(row: &JournalRow) -> Message {
             "reason": entry.reason,
         },
     });
+    let change = Change {
+        version: entry.stamp.version,
+        at: entry.stamp.at,
+    };
     Message {
         id: format!("andon-entry-{}", row.seq),
         body,
-        then: Step::Entry(row.seq),
+        then: Step::Entry(row.seq, change),
     }
 }
 
-/// That the queue is still paused. Of several reminders that were missed only the last one is sent.
+/// That the queue is still paused, unless somebody has it in hand. Of several reminders that were missed only the last one is sent.
 fn reminder(gate: &Gate, told: &Told, now: Timestamp) -> Option<Message> {
     let AnyQueue::Paused(queue) = gate.queue() else {
         return None;
     };
+    if queue.acknowledged().is_some() {
+        return None;
+    }
     let pause = queue.cause();
+    let began = Change {
+        version: pause.version,
+        at: pause.at,
+    };
+    let last = told.last.map_or(began, |last| last.max(began));
     let sent = match told.reminded_of {
-        Some(of) if of == pause.version => told.reminders,
+        Some(of) if of == last.version => told.reminders,
         Some(_) | None => 0,
     };
-    let number = reminders_due(pause.at, now);
+    let number = reminders_due(last.at, now);
     if number <= sent {
         return None;
     }
@@ -283,9 +315,9 @@ fn reminder(gate: &Gate, told: &Told, now: Timestamp) -> Option<Message> {
         },
     });
     Some(Message {
-        id: format!("andon-pause-{}-reminder-{number}", pause.version),
+        id: format!("andon-pause-{}-reminder-{number}", last.version),
         body,
-        then: Step::Reminder(pause.version, number),
+        then: Step::Reminder(last.version, number),
     })
 }
 

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use andon::{Actor, By, CampaignId, Fingerprint, JobId, Reason, Refusal, ServiceName, Version};
+use andon::{
+    Actor, By, CampaignId, Epoch, Fingerprint, JobId, Reason, Refusal, ServiceName, Version,
+};
 use axum::extract::{Extension, Form, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::uri::PathAndQuery;
@@ -33,6 +35,7 @@ pub(super) fn router() -> Router<App> {
     let mut router = Router::new()
         .route("/queue/pause-queue", post(pause_queue))
         .route("/queue/resume-queue", post(resume_queue))
+        .route("/queue/stops/{epoch}/acknowledge", post(acknowledge))
         .route("/services/{service}/reset", post(reset))
         .route("/services/{service}/pause-service", post(open));
     for (path, act) in [
@@ -60,6 +63,15 @@ async fn pause_queue(State(app): State<App>, visit: Visit, sent: Sent) -> Respon
 
 async fn resume_queue(State(app): State<App>, visit: Visit, sent: Sent) -> Response {
     carry_out(app, visit, Act::ResumeQueue, sent).await
+}
+
+async fn acknowledge(
+    State(app): State<App>,
+    Path(epoch): Path<Epoch>,
+    visit: Visit,
+    sent: Sent,
+) -> Response {
+    carry_out(app, visit, Act::Acknowledge(epoch), sent).await
 }
 
 async fn reset(
@@ -290,6 +302,10 @@ async fn run(tx: &mut dyn Tx, command: Arc<Command<Task>>) -> line::Result<Resul
             Ok(resumed) => resumed.message,
             Err(refusal) => return Ok(Err(refusal)),
         },
+        Act::Acknowledge(epoch) => {
+            let acknowledged = queue_management::acknowledge_in(tx, by, *epoch).await?;
+            acknowledged.message
+        }
         Act::Reset(service) => match queue_management::reset_in(tx, by, service).await? {
             Ok(reset) => reset.message,
             Err(refusal) => return Ok(Err(refusal)),

@@ -1,7 +1,7 @@
 //! The forms of the screen: what a person can do, with the reason asked, and what the page had seen
 //! sent along.
 
-use andon::{CampaignId, JobId, ServiceName};
+use andon::{CampaignId, Epoch, JobId, ServiceName};
 use askama::Template;
 use askama::filters::HtmlSafe;
 use uuid::Uuid;
@@ -43,6 +43,8 @@ pub(super) enum Act {
     PauseQueue,
     /// R7–R11.
     ResumeQueue,
+    /// Takes the stop of this epoch in hand. It resumes nothing.
+    Acknowledge(Epoch),
     /// R12: closes one breaker. It resumes nothing.
     Reset(ServiceName),
     /// R5: opens one breaker by hand.
@@ -59,6 +61,7 @@ impl Act {
         match self {
             Self::PauseQueue => "/queue/pause-queue".into(),
             Self::ResumeQueue => "/queue/resume-queue".into(),
+            Self::Acknowledge(epoch) => format!("/queue/stops/{epoch}/acknowledge"),
             Self::Reset(service) => format!("/services/{}/reset", in_path(service.as_str())),
             Self::Open(service) => format!("/services/{}/pause-service", in_path(service.as_str())),
             Self::Campaign(id, act) => {
@@ -99,6 +102,7 @@ impl Act {
         match self {
             Self::PauseQueue => "Pause the queue".into(),
             Self::ResumeQueue => "Resume the queue".into(),
+            Self::Acknowledge(_) => "I have it in hand".into(),
             Self::Reset(service) => format!("Reset {service}"),
             Self::Open(service) => format!("Open {service}"),
             Self::Campaign(_, CampaignAct::Pause) => "Pause this campaign".into(),
@@ -117,6 +121,9 @@ impl Act {
         match self {
             Self::PauseQueue => "Stops the whole line at once. Only a person's resume goes on.",
             Self::ResumeQueue => "Sets everything listed above going again.",
+            Self::Acknowledge(_) => {
+                "Ends the reminders of this stop. It does not resume the queue."
+            }
             Self::Reset(_) => "Closes this breaker. It does not resume the queue.",
             Self::Open(_) => "Opens this breaker and holds it: the whole line pauses.",
             Self::Campaign(_, CampaignAct::Pause) => "Only resume queue sets it going again.",
@@ -146,6 +153,11 @@ impl Act {
                 "The service answers again",
                 "It was a false alarm",
                 "Maintenance is over",
+            ],
+            Self::Acknowledge(_) => &[
+                "I am looking into it",
+                "The vendor is at it",
+                "It is planned",
             ],
             Self::Reset(_) => &[
                 "The service answers again",

@@ -25,7 +25,7 @@ const PER_PAGE: u32 = 50;
 const USUAL: [(&str, &str); 4] = [
     (
         "pauses and resumes",
-        "queue_paused,queue_paused_again,queue_resumed,resume_refused",
+        "queue_paused,queue_paused_again,stop_acknowledged,queue_resumed,resume_refused",
     ),
     (
         "breakers",
@@ -37,7 +37,7 @@ const USUAL: [(&str, &str); 4] = [
     ),
     (
         "jobs",
-        "job_paused,job_paused_again,job_cancelled,job_retried",
+        "job_paused,job_paused_again,job_cancelled,job_retried,job_lease_expired",
     ),
 ];
 

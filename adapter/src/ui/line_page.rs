@@ -1,7 +1,7 @@
 //! The line's page: is it stopped, why, since when, what is still running, what has to be true before it
 //! may go on, and what will happen then.
 
-use andon::{AnyBreaker, CampaignStatus, CircuitState, JobStatus};
+use andon::{AnyBreaker, AnyQueue, CampaignStatus, CircuitState, Gate, JobStatus};
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,7 +18,7 @@ use super::timeline::{self, Timeline};
 use super::words::Said;
 use crate::api::App;
 use crate::api::problem::Failure;
-use crate::api::queue_management::{PreviewView, StatusView};
+use crate::api::queue_management::{AcknowledgementView, PreviewView, StatusView};
 use crate::api::shapes;
 use crate::api::views::Campaign;
 use crate::line::campaigns::{self, CampaignQuery};
@@ -127,12 +127,30 @@ fn unknown(visit: &Visit, error: line::Error) -> Response {
 struct Banner {
     since: Option<(Time, Time)>,
     chain: Option<Chain>,
+    in_hand: Option<InHand>,
     in_flight: String,
     pending: String,
     paused: Option<String>,
     oldest: Option<Time>,
     /// Campaigns that are paused though the queue is active.
     on_their_own: Option<String>,
+}
+
+/// Who has the stop in hand, since when, and what they said.
+struct InHand {
+    by: String,
+    at: (Time, Time),
+    reason: Option<Said>,
+}
+
+impl InHand {
+    fn of(acknowledged: &AcknowledgementView) -> Self {
+        Self {
+            by: acknowledged.by.clone(),
+            at: with_ago(acknowledged.at),
+            reason: acknowledged.reason.as_deref().map(Said::of),
+        }
+    }
 }
 
 /// What has to be done before the line goes on, and what happens then.
@@ -194,6 +212,7 @@ struct LinePage {
     frame: Frame,
     banner: Banner,
     pause: Option<ActForm>,
+    acknowledge: Option<ActForm>,
     steps: Option<Steps>,
     services: Vec<ServiceRow>,
     campaigns: CampaignTable,
@@ -218,6 +237,7 @@ impl LinePage {
         Self {
             banner: banner(&look.snapshot, &status),
             pause: (!status.queue_paused).then(|| forms.form(&Act::PauseQueue)),
+            acknowledge: acknowledge(&look.snapshot.gate, &forms),
             steps: look
                 .preview
                 .as_ref()
@@ -251,6 +271,16 @@ impl LinePage {
     }
 }
 
+/// The form that takes a stop in hand, unless somebody has it, or there is none.
+fn acknowledge(gate: &Gate, forms: &Forms<'_>) -> Option<ActForm> {
+    match gate.queue() {
+        AnyQueue::Paused(queue) if queue.acknowledged().is_none() => {
+            Some(forms.form(&Act::Acknowledge(queue.epoch())))
+        }
+        AnyQueue::Active(_) | AnyQueue::Paused(_) => None,
+    }
+}
+
 fn banner(snapshot: &Snapshot, status: &StatusView) -> Banner {
     let jobs = |status: JobStatus| snapshot.job_counts.get(&status).copied().unwrap_or(0);
     let paused = jobs(JobStatus::Paused);
@@ -261,6 +291,7 @@ fn banner(snapshot: &Snapshot, status: &StatusView) -> Banner {
     Banner {
         since: status.queue.paused_at.map(with_ago),
         chain: status.queue.cause.as_ref().map(Chain::of),
+        in_hand: status.queue.acknowledged.as_ref().map(InHand::of),
         in_flight: number(status.in_flight),
         pending: number(jobs(JobStatus::Pending)),
         paused: (paused > 0).then(|| number(paused)),

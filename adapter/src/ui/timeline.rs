@@ -123,7 +123,8 @@ fn tone(event: &Event) -> Tone {
             | GateEvent::ReportTallied { .. }
             | GateEvent::ServiceDeclared { .. }
             | GateEvent::ServiceConfigured { .. }
-            | GateEvent::ServiceRetired { .. } => Tone::Quiet,
+            | GateEvent::ServiceRetired { .. }
+            | GateEvent::StopAcknowledged { .. } => Tone::Quiet,
         },
         Event::Campaign { event, .. } => match event {
             CampaignEvent::CampaignPaused { .. }
@@ -145,6 +146,7 @@ fn tone(event: &Event) -> Tone {
             | JobEvent::JobSwept { .. }
             | JobEvent::JobLeaseEnded { .. }
             | JobEvent::JobCancelled
+            | JobEvent::JobLeaseExpired { .. }
             | JobEvent::JobRetried => Tone::Quiet,
         },
         Event::Refused { .. } => Tone::Bad,
@@ -181,6 +183,7 @@ fn of_gate(event: &GateEvent) -> String {
         GateEvent::QueuePaused { .. } => "queue paused".into(),
         GateEvent::QueuePausedAgain { .. } => "queue paused again".into(),
         GateEvent::QueueResumed => "queue resumed".into(),
+        GateEvent::StopAcknowledged { .. } => "stop acknowledged".into(),
         GateEvent::ServiceDeclared { service, .. } => format!("service {service} was declared"),
         GateEvent::ServiceConfigured { service, .. } => format!("service {service} was configured"),
         GateEvent::ServiceRetired { service } => format!("service {service} was retired"),
@@ -213,5 +216,6 @@ fn of_job(event: &JobEvent) -> &'static str {
         JobEvent::JobPausedAgain { .. } => "job paused again",
         JobEvent::JobCancelled => "job cancelled",
         JobEvent::JobRetried => "job sent back",
+        JobEvent::JobLeaseExpired { .. } => "the job's lease was expired by hand",
     }
 }

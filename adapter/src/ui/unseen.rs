@@ -22,7 +22,8 @@ const QUEUE_CHANGES: [&str; 2] = ["queue_paused", "queue_resumed"];
 /// in between. What takes none is looked at right before, in the same transaction: to own the gate while
 /// thousands of jobs are sent back would keep a pause waiting.
 pub(super) async fn refuse_if_changed(tx: &mut dyn Tx, act: &Act, seen: i64) -> line::Result<()> {
-    if act.only_stops() || *act == Act::ResumeQueue {
+    // Who acknowledges a stop names it, and the core judges whether it is still that one.
+    if act.only_stops() || matches!(act, Act::ResumeQueue | Act::Acknowledge(_)) {
         return Ok(());
     }
     match act {
@@ -32,12 +33,13 @@ pub(super) async fn refuse_if_changed(tx: &mut dyn Tx, act: &Act, seen: i64) -> 
         Act::Campaign(_, CampaignAct::Start) => tx.gate_lock(GateLock::Shared).await?,
         Act::PauseQueue
         | Act::ResumeQueue
+        | Act::Acknowledge(_)
         | Act::Open(_)
         | Act::Campaign(_, CampaignAct::Pause | CampaignAct::Close | CampaignAct::RetryFailed)
         | Act::Job(_, _) => {}
     }
     let about = match act {
-        Act::PauseQueue | Act::ResumeQueue => JournalFilter::default(),
+        Act::PauseQueue | Act::ResumeQueue | Act::Acknowledge(_) => JournalFilter::default(),
         Act::Reset(service) | Act::Open(service) => JournalFilter {
             service: Some(service.clone()),
             ..JournalFilter::default()

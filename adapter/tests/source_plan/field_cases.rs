@@ -406,12 +406,18 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
     assert_eq!(raw.texts(tables).await, ["andon_jobs"]);
     raw.execute("DROP TABLE andon_jobs").await;
     let all: &[&str] = match raw {
-        Raw::Sqlite(_) => &["0001_line", "0002_series", "0003_jobs_by_stage"],
+        Raw::Sqlite(_) => &[
+            "0001_line",
+            "0002_series",
+            "0003_jobs_by_stage",
+            "0004_on_call",
+        ],
         Raw::Postgres(_) => &[
             "0001_line",
             "0002_series",
             "0003_no_row_locks_on_campaigns",
             "0004_jobs_by_stage",
+            "0005_on_call",
             "0006_no_jobs_by_campaign",
         ],
     };

@@ -216,6 +216,48 @@ on_every_store! {
         assert_eq!(resumed.data()["queue_resumed"], true);
     }
 
+    async fn r7_an_acknowledgement_is_answered_with_who_has_the_stop_and_resumes_nothing(server: &Server) {
+        let path = format!("{QM}/acknowledge");
+        let campaign = server.started("leads", 2).await;
+        server.post_json(&path, json!({"epoch": 1})).await.refused(409, "nothing_to_acknowledge");
+        server.post(&format!("{QM}/pause-queue")).await.data();
+        let before = server.status().await;
+        assert_eq!(before["queue"]["acknowledged"], Value::Null);
+        let other = server.post_json(&path, json!({"epoch": 7})).await;
+        let problem = other.refused(412, "other_stop");
+        assert_eq!((&problem["seen_epoch"], &problem["current_epoch"]), (&json!(7), &json!(1)));
+        for wrong in [json!({}), json!({"epoch": "1"}), json!({"epoch": 1, "version": 2})] {
+            server.post_json(&path, wrong).await.refused(422, "invalid");
+        }
+        let key = [("idempotency-key", "once")];
+        let body = json!({"epoch": 1, "reason": "looking into it"});
+        let first = server.post_with(&path, &key, body.clone()).await;
+        assert_eq!(first.data()["already_acknowledged"], false);
+        let again = server.post_with(&path, &key, body).await;
+        assert_eq!((again.header("idempotency-replayed"), again.data()), ("true", first.data()));
+
+        let after = server.status().await;
+        let stands = json!({"by": "operator local", "at": after["timestamp"], "reason": "looking into it"});
+        assert_eq!(after["queue"]["acknowledged"], stands);
+        assert_eq!(after["queue"]["version"], before["queue"]["version"], "nobody has to look again (R11)");
+        assert_eq!(status_of(server, &campaign).await, "PAUSED");
+        server.clock.advance(Duration::from_secs(60));
+        let second = server.post_json(&path, json!({"epoch": 1, "reason": "me too"})).await;
+        assert_eq!(second.data()["already_acknowledged"], true);
+        assert_eq!(second.data()["acknowledged"], stands);
+        assert_eq!(second.data()["message"], "operator local has had it since 12:00:00 UTC: nothing changed");
+        assert_eq!(server.journalled("stop_acknowledged").await, 1);
+        let figure = async || scrape(server).await.contains("\nandon_stop_acknowledged 1\n");
+        assert!(figure().await);
+
+        server.resume().await.data();
+        assert!(!figure().await);
+        server.post(&format!("{QM}/pause-queue")).await.data();
+        assert_eq!(server.status().await["queue"]["acknowledged"], Value::Null, "a new stop begins anew");
+        server.post_json(&path, json!({"epoch": 1})).await.refused(412, "other_stop");
+        server.audited().await;
+    }
+
     async fn r9_a_resume_may_keep_campaigns_back(server: &Server) {
         let (kept, other) = (server.started("kept", 2).await, server.started("other", 3).await);
         server.post(&format!("{QM}/pause-queue")).await.data();
@@ -803,6 +845,10 @@ impl Scene {
                 | "/queue-management/circuit-breakers/{service}/reset",
             ) => (&leased, empty),
             ("post", "/queue-management/pause-service") => (&leased, json!({"service": "apollo"})),
+            ("post", "/queue-management/acknowledge") => {
+                let epoch = server.status().await["queue"]["epoch"].clone();
+                (&leased, json!({"epoch": epoch}))
+            }
             ("post", "/queue-management/circuit-breakers/{service}/report") => (
                 &leased,
                 json!({"outcome": "success", "gate_version": version}),

@@ -99,6 +99,10 @@ pub async fn a_gate_is_read_as_it_was_written(subject: Subject) {
         Box::new(|g| fail(g, 3)),
         Box::new(|g| fail(g, 4)),
         Box::new(|g| g.decide_pause_queue(&operator(), at(5)).unwrap().map(drop)),
+        Box::new(|g| {
+            let acknowledged = g.decide_acknowledge(&operator(), g.epoch(), at(6));
+            acknowledged.unwrap().map(drop)
+        }),
         Box::new(|g| g.decide_tick(at(60)).unwrap().map(drop)),
         Box::new(|g| fail(g, 61)),
         Box::new(|g| {

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use andon::line::{Command, Line, NewJob, Step};
 use andon::{
-    Actor, AnyJob, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, Ending, ErrorText,
-    Fingerprint, Intake, JobId, Priority, Reason, Report, Reporter, ServiceName, Services,
-    SessionId, StepName, Timestamp, Token, UniqueKey,
+    Actor, AnyJob, BreakerSettings, By, CallNumber, CallOutcome, CampaignId, Ending, Epoch,
+    ErrorText, Fingerprint, Intake, JobId, Priority, Reason, Report, Reporter, ServiceName,
+    Services, SessionId, StepName, Timestamp, Token, UniqueKey,
 };
 
 use crate::bytes::Bytes;
 
 /// How many commands one input may give: a longer one finds no more, and takes longer to tell.
 const COMMANDS_MAX: usize = 100;
+
+/// How many kinds of commands a byte chooses among, time that passes included.
+const KINDS: u8 = 34;
 
 /// The services, of which a configuration declares the first few. The last is never declared.
 const SERVICES: [&str; 4] = ["apollo", "instantly", "openai", "nowhere"];
@@ -231,7 +234,7 @@ impl Teller<'_> {
 
     /// The command of this kind; none where it is only time that passes.
     fn command(&mut self, kind: u8) -> Option<Command> {
-        Some(match kind % 32 {
+        Some(match kind % KINDS {
             0 => {
                 self.now = self.bytes.instant(self.now);
                 return None;
@@ -270,12 +273,23 @@ impl Teller<'_> {
                 campaign: self.campaign(),
                 jobs: self.new_jobs(4),
             },
-            13..=18 => self.campaign_command(kind % 32),
+            13..=18 => self.campaign_command(kind % KINDS),
             19 => Command::PauseJob { job: self.job() },
             20 => Command::CancelJob { job: self.job() },
             21 => Command::RetryJob { job: self.job() },
-            _ => self.workers_command(kind % 32),
+            32 => Command::Acknowledge {
+                epoch: self.epoch(),
+            },
+            33 => Command::ExpireLease { job: self.job() },
+            _ => self.workers_command(kind % KINDS),
         })
+    }
+
+    /// The line's epoch, or the one before or after it.
+    fn epoch(&mut self) -> Epoch {
+        let epoch = self.line.gate().epoch();
+        let near = epoch.get().saturating_add(self.bytes.below(3).into());
+        Epoch::new(near.saturating_sub(1)).unwrap_or(epoch)
     }
 
     fn campaign_command(&mut self, kind: u8) -> Command {

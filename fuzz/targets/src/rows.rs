@@ -174,6 +174,7 @@ impl Stored {
         self.ok(gate.decide_pause_queue(by, now));
         self.ok(gate.decide_database_changed(ErrorText::new("restored"), now));
         self.ok(gate.decide_tick(now));
+        self.ok(gate.decide_acknowledge(by, gate.epoch(), now));
         for keep in [&[][..], &[&self.campaign]] {
             let request = ResumeRequest {
                 seen: None,
@@ -223,6 +224,7 @@ impl Stored {
         for holder in [None, Some(session)] {
             self.ok(job.decide_retry(gate, campaign, holder, by, now));
         }
+        self.ok(job.decide_expire_lease(gate, campaign, self.others, by, now));
         if let Some(dead) = session.dead(now) {
             self.applied(&job.decide_sweep(gate, campaign, self.others, &dead, now));
         }

@@ -72,6 +72,12 @@ pub enum GateAct {
     Pause,
     /// The line finds itself in another database (R35).
     DatabaseChanged,
+    /// A person has the stop in hand.
+    Acknowledge,
+    /// A program says so, which may not.
+    AcknowledgeByAutomation,
+    /// A person acknowledges another stop.
+    AcknowledgeOther,
 }
 
 /// *Resume queue*, in its variants.
@@ -159,6 +165,8 @@ pub enum JobAct {
     RetryWhileHeld,
     /// Its holder's session has expired, and a sweep comes.
     Sweep,
+    /// A person expires its lease, whoever held it being alive.
+    ExpireLease,
     /// A worker claims it.
     Claim,
     /// A worker whose session has expired tries to claim it.
@@ -182,6 +190,9 @@ impl GateAct {
             Self::TickEarly,
             Self::Pause,
             Self::DatabaseChanged,
+            Self::Acknowledge,
+            Self::AcknowledgeByAutomation,
+            Self::AcknowledgeOther,
         ];
         for service in Service::ALL {
             all.extend([
@@ -247,6 +258,7 @@ impl JobAct {
             Self::Retry,
             Self::RetryWhileHeld,
             Self::Sweep,
+            Self::ExpireLease,
             Self::Claim,
             Self::ClaimExpired,
             Self::FallDue,
@@ -337,6 +349,9 @@ impl GateAct {
             Self::TickEarly => "a tick before any cool-down".into(),
             Self::Pause => "operator pauses the queue".into(),
             Self::DatabaseChanged => "the line is in another database".into(),
+            Self::Acknowledge => "operator acknowledges the stop".into(),
+            Self::AcknowledgeByAutomation => "automation acknowledges the stop".into(),
+            Self::AcknowledgeOther => "operator acknowledges another stop".into(),
         }
     }
 }
@@ -369,6 +384,7 @@ impl JobAct {
             Self::Retry => format!("operator retries job {job}"),
             Self::RetryWhileHeld => format!("operator retries job {job} while its holder lives"),
             Self::Sweep => format!("a sweep finds job {job}'s holder dead"),
+            Self::ExpireLease => format!("operator expires the lease of job {job}"),
             Self::Claim => format!("a worker claims job {job}"),
             Self::ClaimExpired => format!("a dead worker claims job {job}"),
             Self::FallDue => format!("job {job} falls due"),
@@ -488,6 +504,14 @@ pub enum Heard {
     RetriedAndReopened,
     /// A retry was refused: the cancelled lease is alive.
     LeaseAlive,
+    /// There was no lease to expire.
+    NoLease,
+    /// A stop is in hand.
+    Acknowledged,
+    /// There was no stop to acknowledge.
+    NothingToAcknowledge,
+    /// It was another stop.
+    OtherStop,
     /// A sweep returned a job.
     SweptToPending,
     /// A sweep failed a job.
@@ -536,7 +560,7 @@ pub enum Heard {
 
 impl Heard {
     /// All of them, in order.
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 66] = [
         Self::Absent,
         Self::Paused,
         Self::PausedAlready,
@@ -577,6 +601,10 @@ impl Heard {
         Self::Retried,
         Self::RetriedAndReopened,
         Self::LeaseAlive,
+        Self::NoLease,
+        Self::Acknowledged,
+        Self::NothingToAcknowledge,
+        Self::OtherStop,
         Self::SweptToPending,
         Self::SweptToFailed,
         Self::SweptLease,

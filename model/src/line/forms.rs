@@ -3,7 +3,8 @@
 //! The rules compare epochs, versions and tokens, and never look at how large they are. So a form keeps
 //! only the outcome of the comparison: a mark is current or there is none, a report's version is at
 //! least the breaker's `since` or below it, a token is the job's latest or an older one. Times are due
-//! or not. Origins, reasons and error texts are shown and never decided upon. Hence the forms are
+//! or not. Origins, reasons, error texts and who has a stop in hand are shown and never decided upon (the
+//! gate's model has the one exception: who acknowledges a stop is told who did so before). Hence the forms are
 //! finitely many, and a bound on depth is not needed.
 //!
 //! A form is a value of the core's own types, so that it can be handed to the core as it is.
@@ -199,6 +200,7 @@ impl Names {
             last_seen: NOW,
             pause: record.queue.pause.map(|_| self.pause.clone()),
             again: None,
+            acknowledged: None,
         };
         Gate::try_from(GateRecord {
             queue,
@@ -290,6 +292,7 @@ impl Names {
                         last_seen: NOW,
                         pause: pause.clone(),
                         again: None,
+                        acknowledged: None,
                     };
                     let breakers = vec![apollo.clone(), openai.clone()];
                     let gate = Gate::try_from(GateRecord { queue, breakers });

@@ -111,6 +111,8 @@ impl Broken {
     pub const OWNED: Self = Self(1 << 31);
     /// What R25 rests on: a PENDING job has an attempt left.
     pub const LEFT_OVER: Self = Self(1 << 32);
+    /// R7: an acknowledgement changes nothing else.
+    pub const R7: Self = Self(1 << 33);
 
     /// With these as well, if `is_broken`.
     pub fn note(&mut self, rule: Self, is_broken: impl FnOnce() -> bool) {
@@ -227,6 +229,19 @@ impl Core {
                 let decided = gate.decide_database_changed(ErrorText::new("another file"), NOW);
                 taken(&before, decided, |p| of_pausing(*p))
             }
+            GateAct::Acknowledge | GateAct::AcknowledgeByAutomation | GateAct::AcknowledgeOther => {
+                let by = match act {
+                    GateAct::AcknowledgeByAutomation => automation,
+                    _ => operator,
+                };
+                let epoch = match act {
+                    GateAct::AcknowledgeOther => self.names.next.epoch(),
+                    _ => gate.epoch(),
+                };
+                let decided = gate.decide_acknowledge(by, epoch, NOW);
+                // In normal form nobody has acknowledged anything.
+                taken(&before, decided, |_| Heard::Acknowledged)
+            }
         };
         self.judge_gate_act(gate, act, &mut after);
         after
@@ -284,6 +299,15 @@ impl Core {
                         && is.failure_count() == was.failure_count() + 1)
             };
             broken.note(Broken::I18, || !is_nearer(gate, now));
+        }
+        if let GateAct::Acknowledge | GateAct::AcknowledgeByAutomation | GateAct::AcknowledgeOther =
+            act
+        {
+            broken.note(Broken::R7, || {
+                let mut now = now.record();
+                now.queue.acknowledged = None;
+                now != gate.record()
+            });
         }
         if let GateAct::TickEarly = act {
             broken.note(Broken::R15, || gate != now);
@@ -495,6 +519,10 @@ impl Core {
             JobAct::Retry => self.retry(before, campaign, job, NOW.plus(LEASE)),
             JobAct::RetryWhileHeld => self.retry(before, campaign, job, NOW),
             JobAct::Sweep => self.sweep(before, campaign, job, others),
+            JobAct::ExpireLease => {
+                let decided = job.decide_expire_lease(gate, campaign, others, by, NOW);
+                judged_sweep(before, job, decided)
+            }
             JobAct::Claim | JobAct::ClaimExpired => {
                 let mut session = self.session();
                 if act == JobAct::ClaimExpired {
@@ -581,29 +609,7 @@ impl Core {
             return untouched(before, Heard::Other);
         };
         let decision = job.decide_sweep(&before.gate, campaign, others, &dead, NOW);
-        let mut after = taken(before, Ok(decision), |sweeping| match sweeping {
-            Sweeping::Returned => Heard::SweptToPending,
-            Sweeping::Failed => Heard::SweptToFailed,
-            Sweeping::LeaseEnded => Heard::SweptLease,
-            Sweeping::NotHeld => Heard::NotHeld,
-        });
-        let (heard, now) = (after.heard, after.scene.job.clone());
-        after.broken.note(Broken::R24, || {
-            let Some(now) = &now else { return true };
-            let record = now.record();
-            match heard {
-                // The token stays good, and no attempt is given back.
-                Heard::SweptToPending => {
-                    record.session.is_none()
-                        || record.attempt != job.attempt()
-                        || record.attempt >= record.max_attempts
-                }
-                Heard::SweptToFailed => job.attempt() < job.max_attempts(),
-                Heard::SweptLease => now.holder().is_some(),
-                _ => now != job,
-            }
-        });
-        after
+        judged_sweep(before, job, Ok(decision))
     }
 
     fn fall_due(before: &Scene, job: &AnyJob) -> After {
@@ -774,6 +780,37 @@ fn due(job: Option<AnyJob>) -> Option<AnyJob> {
 
 fn failure() -> CallOutcome {
     CallOutcome::Failure(ErrorText::new("503"))
+}
+
+/// R24, of a sweep and of what an operator does like one.
+fn judged_sweep(
+    before: &Scene,
+    job: &AnyJob,
+    decided: Result<Decision<Sweeping>, Refusal>,
+) -> After {
+    let mut after = taken(before, decided, |sweeping| match sweeping {
+        Sweeping::Returned => Heard::SweptToPending,
+        Sweeping::Failed => Heard::SweptToFailed,
+        Sweeping::LeaseEnded => Heard::SweptLease,
+        Sweeping::NotHeld => Heard::NotHeld,
+    });
+    let (heard, now) = (after.heard, after.scene.job.clone());
+    after.broken.note(Broken::R24, || {
+        let Some(now) = &now else { return true };
+        let record = now.record();
+        match heard {
+            // The token stays good, and no attempt is given back.
+            Heard::SweptToPending => {
+                record.session.is_none()
+                    || record.attempt != job.attempt()
+                    || record.attempt >= record.max_attempts
+            }
+            Heard::SweptToFailed => job.attempt() < job.max_attempts(),
+            Heard::SweptLease => now.holder().is_some(),
+            _ => now != job,
+        }
+    });
+    after
 }
 
 /// I9, I10, I19 and R25 for a step about one job.
@@ -947,6 +984,9 @@ fn of_refusal(refusal: &Refusal) -> Heard {
         Refusal::NotOpenEnded { .. } => Heard::NotOpenEnded,
         Refusal::JobStatus { .. } => Heard::JobStatus,
         Refusal::LeaseAlive { .. } => Heard::LeaseAlive,
+        Refusal::NoLease { .. } => Heard::NoLease,
+        Refusal::NothingToAcknowledge => Heard::NothingToAcknowledge,
+        Refusal::OtherStop { .. } => Heard::OtherStop,
         Refusal::NotClaimable { why, .. } => match why {
             Unclaimable::GateClosed => Heard::ClaimGateClosed,
             Unclaimable::Campaign(_) => Heard::ClaimCampaign,

@@ -226,6 +226,7 @@ pub enum What {
     Tick,
     PauseQueue,
     DatabaseChanged,
+    Acknowledge,
     Resume(Sent),
     Create(CampaignId, Intake),
     Start(CampaignId),
@@ -241,6 +242,7 @@ pub enum What {
     PauseJob,
     CancelJob(JobId),
     RetryJob,
+    ExpireLease(JobId),
     Register(SessionId, Service),
     Heartbeat(SessionId),
     Deregister(SessionId),
@@ -342,6 +344,8 @@ pub const ACTS: &[Act] = &[
     Act::At(Clock::Back, What::PauseQueue),
     Act::At(Clock::Last, What::PauseQueue),
     Act::Do(What::DatabaseChanged),
+    Act::Do(What::Acknowledge),
+    Act::Automation(What::Acknowledge),
     Act::Do(What::Resume(Sent::Nothing)),
     Act::Do(What::Resume(Sent::Current)),
     Act::Do(What::Resume(Sent::Stale)),
@@ -363,6 +367,9 @@ pub const ACTS: &[Act] = &[
     Act::Do(What::CancelJob(J1)),
     Act::Do(What::CancelJob(J2)),
     Act::Do(What::RetryJob),
+    Act::Do(What::ExpireLease(J1)),
+    Act::Do(What::ExpireLease(J2)),
+    Act::Automation(What::ExpireLease(J2)),
     Act::Do(What::Register(W3, Service::Openai)),
     Act::Do(What::Register(W3, Service::Nowhere)),
     Act::At(Clock::Back, What::Register(W3, Service::Apollo)),
@@ -560,6 +567,9 @@ impl What {
             Self::DatabaseChanged => Some(Command::DatabaseChanged {
                 detail: ErrorText::new("another database"),
             }),
+            Self::Acknowledge => Some(Command::Acknowledge {
+                epoch: line.gate().epoch(),
+            }),
             Self::Resume(sent) => {
                 let own = line.gate().version();
                 Some(Command::Resume {
@@ -599,6 +609,7 @@ impl What {
             Self::PauseJob => Command::PauseJob { job: J1 },
             Self::CancelJob(job) => Command::CancelJob { job },
             Self::RetryJob => Command::RetryJob { job: J1 },
+            Self::ExpireLease(job) => Command::ExpireLease { job },
             _ => return None,
         })
     }
@@ -655,6 +666,7 @@ impl What {
             Self::Tick => "a tick".into(),
             Self::PauseQueue => "operator pauses the queue".into(),
             Self::DatabaseChanged => "the line is in another database".into(),
+            Self::Acknowledge => "operator acknowledges the stop".into(),
             Self::Resume(Sent::Nothing) => "operator resumes the queue".into(),
             Self::Resume(sent) => format!("operator resumes the queue (sends: {sent:?})"),
             Self::Create(id, _) => format!("{} is created", campaign(id)),
@@ -672,6 +684,7 @@ impl What {
             Self::PauseJob => "operator pauses job 1".into(),
             Self::CancelJob(id) => format!("operator cancels {}", job(id)),
             Self::RetryJob => "operator retries job 1".into(),
+            Self::ExpireLease(id) => format!("operator expires the lease of {}", job(id)),
             Self::Register(id, service) => {
                 format!("{} registers for {}", worker(id), service.text())
             }

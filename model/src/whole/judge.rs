@@ -433,12 +433,13 @@ fn r35_another_database_pauses(taken: &Taken<'_>) -> bool {
     !(is_found && taken.answer.is_ok()) || taken.after.gate().queue().state() == QueueState::Paused
 }
 
-/// R36: whoever is no operator is refused a reset and a resume.
+/// R36: whoever is no operator is refused a reset and a resume, and what else is kept for operators.
 fn r36_only_operators_reset_and_resume(taken: &Taken<'_>) -> bool {
-    let is_kept_from_others = matches!(
-        taken.command,
-        Command::ResetBreaker { .. } | Command::Resume { .. }
-    );
+    let is_kept_from_others = match taken.command {
+        Command::ResetBreaker { .. } | Command::Resume { .. } | Command::Acknowledge { .. } => true,
+        Command::ExpireLease { job } => taken.before.job(*job).is_some(),
+        _ => false,
+    };
     let is_operator = matches!(taken.by.actor, Actor::Operator(_));
     let is_refused = matches!(
         taken.answer,

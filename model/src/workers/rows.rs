@@ -608,6 +608,7 @@ impl<'r> Server<'r> {
                 last_seen: NOW,
                 pause: (rows.queue == QueueState::Paused).then(pause),
                 again: None,
+                acknowledged: None,
             },
             breakers: vec![BreakerRecord {
                 service: ServiceName::new(SERVICE)?,

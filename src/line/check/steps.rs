@@ -62,6 +62,31 @@ pub(super) fn i6_resume_needs_every_breaker_closed(
     )
 }
 
+/// R7, and no more than it says: an acknowledgement notes who has the stop in hand, and that is all.
+pub(super) fn r7_an_acknowledgement_changes_nothing_else(
+    before: &Line,
+    step: Step<'_>,
+    after: &Line,
+) -> Checked {
+    let Command::Acknowledge { .. } = step.command else {
+        return Ok(());
+    };
+    let queue = |line: &Line| QueueRecord {
+        acknowledged: None,
+        ..line.gate().queue().record()
+    };
+    let is_same = queue(before) == queue(after)
+        && before.breakers() == after.breakers()
+        && before.ledger.campaigns == after.ledger.campaigns
+        && before.jobs == after.jobs
+        && before.records == after.records
+        && before.steps == after.steps
+        && before.sessions == after.sessions;
+    holds("R7", is_same, || {
+        "an acknowledgement changed something else".into()
+    })
+}
+
 pub(super) fn i7_reset_changes_one_breaker(before: &Line, step: Step<'_>, after: &Line) -> Checked {
     let Command::ResetBreaker { service } = step.command else {
         return Ok(());
@@ -274,6 +299,7 @@ pub(super) fn i17_a_live_session_keeps_what_it_holds(
                 job: ended, token, ..
             } => *ended == job.id() && *token == job.token(),
             Command::Deregister { session } => *session == holder,
+            Command::ExpireLease { job: expired } => *expired == job.id(),
             _ => false,
         };
         let was_dead = before
@@ -500,6 +526,7 @@ fn may_move(step: Step<'_>, job: JobId, campaign: CampaignId) -> bool {
     match step.command {
         Command::End { job: named, .. }
         | Command::CancelJob { job: named }
+        | Command::ExpireLease { job: named }
         | Command::ClaimJob { job: named, .. } => *named == job,
         Command::DeleteCampaign { campaign: named } => *named == campaign,
         // A retry sweeps the session that it finds dead.
@@ -515,6 +542,7 @@ fn may_move(step: Step<'_>, job: JobId, campaign: CampaignId) -> bool {
         | Command::PauseQueue
         | Command::DatabaseChanged { .. }
         | Command::Resume { .. }
+        | Command::Acknowledge { .. }
         | Command::CreateCampaign { .. }
         | Command::StartCampaign { .. }
         | Command::PauseCampaign { .. }

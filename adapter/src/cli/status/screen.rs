@@ -59,6 +59,8 @@ fn body(seen: &Seen, state: LineState) -> Vec<String> {
             .iter()
             .map(|cause| format!("  {}", on_one_line(cause))),
     );
+    let in_hand = super::acknowledged(&status.queue);
+    lines.extend(in_hand.map(|words| format!("  {}", on_one_line(&words))));
     lines.push(format!("  {}", work(status)));
     if state != LineState::Running {
         lines.push(String::new());

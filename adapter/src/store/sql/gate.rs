@@ -17,7 +17,7 @@ const QUEUE: &str = "queue row";
 /// One statement, so one snapshot. FULL JOIN: a service without a breaker and a breaker without a
 /// service are both seen.
 const READ: &str = "\
-    SELECT q.state AS queue_state, q.epoch, q.version, q.last_seen, q.pause, q.again, \
+    SELECT q.state AS queue_state, q.epoch, q.version, q.last_seen, q.pause, q.again, q.acknowledged, \
            s.name, s.standing, s.failure_threshold, s.cool_down_ns, \
            b.service, b.state, b.since, b.hold, b.failure_count, b.opening, b.opened_at \
     FROM andon_services s FULL JOIN andon_breakers b ON b.service = s.name \
@@ -61,6 +61,7 @@ fn read_queue(row: &Row<'_>) -> Result<QueueRecord> {
         last_seen: row.time("last_seen")?,
         pause: row.json_option("pause")?,
         again: row.json_option("again")?,
+        acknowledged: row.json_option("acknowledged")?,
     };
     if record.epoch < Epoch::FIRST {
         return Err(row.corrupt("its epoch is less than 1"));
@@ -154,9 +155,11 @@ pub(super) async fn write(connection: &mut Connection, before: &Gate, after: &Ga
 }
 
 const INSERT_QUEUE: &str = "INSERT INTO andon_queue \
-    (id, state, epoch, version, last_seen, pause, again) VALUES (1, $1, $2, $3, $4, $5, $6)";
+    (id, state, epoch, version, last_seen, pause, again, acknowledged) \
+    VALUES (1, $1, $2, $3, $4, $5, $6, $7)";
 const UPDATE_QUEUE: &str = "UPDATE andon_queue SET \
-    state = $1, epoch = $2, version = $3, last_seen = $4, pause = $5, again = $6 WHERE id = 1";
+    state = $1, epoch = $2, version = $3, last_seen = $4, pause = $5, again = $6, \
+    acknowledged = $7 WHERE id = 1";
 
 async fn write_queue(
     connection: &mut Connection,
@@ -174,6 +177,7 @@ async fn write_queue(
         .bind(Time(queue.last_seen))
         .bind(queue.pause.as_ref().map(json))
         .bind(queue.again.as_ref().map(json))
+        .bind(queue.acknowledged.as_ref().map(json))
         .execute(connection)
         .await?;
     one(written.rows_affected(), || QUEUE.to_owned())
