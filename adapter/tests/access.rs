@@ -139,6 +139,7 @@ const ROUTES: &[(&str, &str, Cells)] = &[
     ("POST", "/api/v1/queue-management/resume-queue", RESTART),
     ("POST", "/api/v1/queue-management/resume-service", RESTART),
     ("POST", "/api/v1/queue-management/pause-queue", STOP),
+    ("POST", "/api/v1/queue-management/acknowledge", OPERATE),
     ("POST", "/api/v1/queue-management/pause-service", STOP),
     ("GET", "/api/v1/queue-management/circuit-breakers", READ),
     (
@@ -196,6 +197,7 @@ const ROUTES: &[(&str, &str, Cells)] = &[
     ("POST", "/api/v1/jobs/{id}/cancel", OPERATE),
     ("POST", "/api/v1/jobs/{id}/postpone", OPERATE),
     ("POST", "/api/v1/jobs/{id}/retry", OPERATE),
+    ("POST", "/api/v1/jobs/{id}/expire-lease", OPERATE),
     ("POST", "/api/v1/worker/register", WORK),
     ("POST", "/api/v1/worker/claim", WORK),
     ("POST", "/api/v1/worker/heartbeat", WORK),
@@ -220,6 +222,7 @@ const ROUTES: &[(&str, &str, Cells)] = &[
     ("GET", "/assets/{version}/{name}", OPEN),
     ("POST", "/queue/pause-queue", STOP_FORM),
     ("POST", "/queue/resume-queue", RESTART_FORM),
+    ("POST", "/queue/stops/{epoch}/acknowledge", OPERATE_FORM),
     ("POST", "/services/{service}/reset", RESTART_FORM),
     ("POST", "/services/{service}/pause-service", STOP_FORM),
     ("POST", "/campaigns/{id}/pause", STOP_FORM),
@@ -230,6 +233,7 @@ const ROUTES: &[(&str, &str, Cells)] = &[
     ("POST", "/jobs/{id}/pause", STOP_FORM),
     ("POST", "/jobs/{id}/cancel", OPERATE_FORM),
     ("POST", "/jobs/{id}/retry", OPERATE_FORM),
+    ("POST", "/jobs/{id}/expire-lease", OPERATE_FORM),
 ];
 
 /// The paths of programs; all others are the screen's.
@@ -242,6 +246,7 @@ fn is_api(path: &str) -> bool {
 /// A path with something of the right shape in each place.
 fn filled(path: &str) -> String {
     path.replace("{service}", "openai")
+        .replace("{epoch}", "1")
         .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
         .replace("{*rest}", "index.html")
         .replace("{version}", "any")

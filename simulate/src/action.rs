@@ -134,6 +134,10 @@ pub enum OperatorAct {
     CancelJob(u8),
     /// Retry a job.
     RetryJob(u8),
+    /// Take a job from whoever holds it.
+    ExpireLease(u8),
+    /// Say that the present stop is in hand.
+    Acknowledge,
     /// Report what a health check saw.
     HealthCheck(u8, VendorAnswer),
     /// Stop waiting for an answer, and ask again under the same key.
@@ -318,6 +322,8 @@ impl fmt::Display for OperatorAct {
             Self::PauseJob(job) => write!(f, "pauses job {job}"),
             Self::CancelJob(job) => write!(f, "cancels job {job}"),
             Self::RetryJob(job) => write!(f, "retries job {job}"),
+            Self::ExpireLease(job) => write!(f, "expires the lease of job {job}"),
+            Self::Acknowledge => f.write_str("acknowledges the stop"),
             Self::HealthCheck(service, VendorAnswer::Fine) => {
                 write!(f, "reports service {service} healthy")
             }

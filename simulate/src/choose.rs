@@ -182,7 +182,7 @@ impl Chooser {
 
     fn order(&mut self) -> OperatorAct {
         let (place, job) = (self.rng.few(4), self.rng.few(10));
-        match self.rng.below(20) {
+        match self.rng.below(24) {
             0..=1 => OperatorAct::Pause,
             2..=3 => OperatorAct::Open(self.rng.few(2)),
             4..=5 => OperatorAct::PauseCampaign(place),
@@ -195,7 +195,9 @@ impl Chooser {
             14 => OperatorAct::PauseJob(job),
             15 => OperatorAct::CancelJob(job),
             16..=17 => OperatorAct::RetryJob(job),
-            18 => OperatorAct::HealthCheck(self.rng.few(2), VendorAnswer::Broken),
+            18..=20 => OperatorAct::ExpireLease(job),
+            21 => OperatorAct::Acknowledge,
+            22 => OperatorAct::HealthCheck(self.rng.few(2), VendorAnswer::Broken),
             _ => OperatorAct::HealthCheck(self.rng.few(2), VendorAnswer::Fine),
         }
     }

@@ -116,6 +116,8 @@ fn order_of(order: &Order) -> Command {
         Order::PauseJob(job) => Command::PauseJob { job: *job },
         Order::CancelJob(job) => Command::CancelJob { job: *job },
         Order::RetryJob(job) => Command::RetryJob { job: *job },
+        Order::ExpireLease(job) => Command::ExpireLease { job: *job },
+        Order::Acknowledge(epoch) => Command::Acknowledge { epoch: *epoch },
         Order::HealthCheck(service, outcome) => Command::Report {
             service: service.clone(),
             outcome: outcome.clone(),

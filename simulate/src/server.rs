@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use andon::line::{Error as CoreError, Lease};
 use andon::{
-    Actor, ActorName, By, CallOutcome, CampaignId, Fingerprint, JobId, Outcome, Refusal,
+    Actor, ActorName, By, CallOutcome, CampaignId, Epoch, Fingerprint, JobId, Outcome, Refusal,
     ServiceName, SessionId, Token, Version,
 };
 use andon_adapter::api::worker::{answer, answer::Ending as WireEnding};
@@ -79,6 +79,10 @@ pub enum Order {
     CancelJob(JobId),
     /// Retry a job.
     RetryJob(JobId),
+    /// Take a job from whoever holds it.
+    ExpireLease(JobId),
+    /// Say that the stop of this epoch is in hand.
+    Acknowledge(Epoch),
     /// What a health check saw.
     HealthCheck(ServiceName, CallOutcome),
 }
@@ -372,6 +376,11 @@ impl Context {
                 jobs::cancel(tx, by, *id).await?;
                 tx.gate().await?.version()
             }
+            Order::ExpireLease(id) => {
+                jobs::expire_lease(tx, by, *id).await?;
+                tx.gate().await?.version()
+            }
+            Order::Acknowledge(epoch) => queue::acknowledge(tx, by, *epoch).await?.gate.version(),
             Order::RetryJob(id) => {
                 jobs::retry(tx, by, *id).await?;
                 tx.gate().await?.version()

@@ -554,6 +554,11 @@ impl Tx for ServerTx {
         self.inner.jobs_held_suspect(session).await
     }
 
+    async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()> {
+        reach(&self.link).await?;
+        self.inner.lease_lost_insert(session, job).await
+    }
+
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>> {
         reach(&self.link).await?;
         self.inner.idempotency(key).await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use andon::job::Retrying;
+use andon::job::{Retrying, Sweeping};
 use andon::{By, CampaignId, Epoch, JobId, JobStage, JobStatus, Pausing, Token, Version};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -127,6 +127,26 @@ pub(crate) async fn retry_in(tx: &mut dyn Tx, by: &By, id: JobId) -> line::Resul
     Ok(commanded(&changed.view, outcome, message))
 }
 
+pub(crate) async fn expire_lease_in(
+    tx: &mut dyn Tx,
+    by: &By,
+    id: JobId,
+) -> line::Result<JobCommanded> {
+    let changed = jobs::expire_lease(tx, by, id).await?;
+    let (outcome, what) = match changed.outcome {
+        Sweeping::Failed => (
+            "failed",
+            "its lease is expired; no attempts were left, so the job failed",
+        ),
+        Sweeping::LeaseEnded => ("lease_ended", "the cancelled job's lease is expired"),
+        Sweeping::Returned | Sweeping::NotHeld => {
+            ("returned", "its lease is expired, and the job is sent back")
+        }
+    };
+    let message = format!("{what}; it is {}", changed.view.status());
+    Ok(commanded(&changed.view, outcome, message))
+}
+
 async fn postpone_in(tx: &mut dyn Tx, id: JobId, body: &PostponeJob) -> line::Result<JobCommanded> {
     let delay = Duration::from_secs(body.seconds);
     if delay > POSTPONE_MAX {
@@ -195,6 +215,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(pause))
         .routes(routes!(cancel))
         .routes(routes!(retry))
+        .routes(routes!(expire_lease))
         .routes(routes!(postpone))
 }
 
@@ -258,11 +279,11 @@ async fn read(
     State(app): State<App>,
     Path(id): Path<JobId>,
 ) -> Result<Json<Envelope<Job>>, Failure> {
-    let (view, attempts, steps) = app
+    let details = app
         .line
         .query(move |tx| Box::pin(jobs::details(tx, id)))
         .await?;
-    Ok(done(Job::in_full(&view, &attempts, steps)))
+    Ok(done(Job::in_full(details)))
 }
 
 /// Reads a job's status alone.
@@ -350,6 +371,22 @@ async fn retry(
 ) -> Result<Json<Envelope<JobCommanded>>, Failure> {
     app.command(command, move |tx, command| {
         Box::pin(async move { retry_in(tx, &command.by, id).await })
+    })
+    .await
+}
+
+/// Takes the job's lease away from the worker that holds it, as a sweep would (R24). The worker is told with
+/// its next answer; until then it may be in the middle of a call, which may be made once more by the next.
+#[utoipa::path(post, path = "/jobs/{id}/expire-lease", tag = "jobs", params(("id" = String, Path)),
+    request_body = ControlBody,
+    responses((status = 200, body = Envelope<JobCommanded>), (status = 409, body = crate::wire::Problem)))]
+async fn expire_lease(
+    State(app): State<App>,
+    Path(id): Path<JobId>,
+    command: Command<ControlBody>,
+) -> Result<Json<Envelope<JobCommanded>>, Failure> {
+    app.command(command, move |tx, command| {
+        Box::pin(async move { expire_lease_in(tx, &command.by, id).await })
     })
     .await
 }

@@ -14,8 +14,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::shapes::{self, Cause};
 use crate::line::campaigns::CampaignView;
-use crate::line::jobs::JobView;
-use crate::store::{AttemptRow, Insertion, StepRow};
+use crate::line::jobs::{JobDetails, JobView};
+use crate::store::{AttemptRow, Insertion, SessionRow};
 use crate::wire;
 use crate::wire::time::{micros, micros_option};
 
@@ -118,6 +118,9 @@ pub struct Job {
     pub causes: Vec<Cause>,
     /// What its attempts reported as errors, oldest first; in lists, of its latest lease only.
     pub errors: Vec<JobError>,
+    /// The lease that it is under; left out in lists, and where nobody holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<JobLease>,
     /// Its leases, oldest first; left out in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<JobAttempt>>,
@@ -162,6 +165,7 @@ impl Job {
             unique_key: row.unique_key.clone(),
             causes: shapes::causes(&view.causes()),
             errors: attempts.iter().filter_map(JobError::of).collect(),
+            lease: None,
             attempts: None,
             steps: None,
             created_at: shapes::time(row.created_at),
@@ -174,15 +178,42 @@ impl Job {
     }
 
     /// A job with everything that is recorded of it.
-    pub fn in_full(view: &JobView, attempts: &[AttemptRow], steps: Vec<StepRow>) -> Self {
-        let steps = steps
-            .into_iter()
-            .map(|step| (step.name, step.result))
-            .collect();
+    pub fn in_full(details: JobDetails) -> Self {
+        let JobDetails {
+            view,
+            holder,
+            attempts,
+            steps,
+        } = details;
+        let steps = steps.into_iter().map(|step| (step.name, step.result));
         Self {
+            lease: holder.as_ref().map(JobLease::from),
             attempts: Some(attempts.iter().map(JobAttempt::from).collect()),
-            steps: Some(steps),
-            ..Self::in_list(view, attempts)
+            steps: Some(steps.collect()),
+            ..Self::in_list(&view, &attempts)
+        }
+    }
+}
+
+/// The lease that a job is under.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct JobLease {
+    /// The session that holds it.
+    #[schema(value_type = String)]
+    pub worker_id: SessionId,
+    /// That session's worker, by name.
+    pub worker: String,
+    /// When it ends unless the worker keeps it alive.
+    #[serde(serialize_with = "micros")]
+    pub expires_at: DateTime<Utc>,
+}
+
+impl From<&SessionRow> for JobLease {
+    fn from(holder: &SessionRow) -> Self {
+        Self {
+            worker_id: holder.facts.id,
+            worker: holder.facts.name.to_string(),
+            expires_at: shapes::time(holder.facts.expires_at),
         }
     }
 }

@@ -43,6 +43,11 @@ enum What {
         /// The job
         id: JobId,
     },
+    /// Take a job from the worker that holds it, as if that had died
+    ExpireLease {
+        /// The job
+        id: JobId,
+    },
 }
 
 #[derive(Debug, Args, Default)]
@@ -75,6 +80,7 @@ pub(super) async fn run(args: JobsArgs) -> Result {
         }
         What::Cancel { id } => act(&client, id, "cancel", &reason(), is_json).await,
         What::Retry { id } => act(&client, id, "retry", &reason(), is_json).await,
+        What::ExpireLease { id } => act(&client, id, "expire-lease", &reason(), is_json).await,
     }
 }
 

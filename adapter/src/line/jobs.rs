@@ -391,6 +391,54 @@ async fn retry_locked(
     Ok(decision.outcome)
 }
 
+/// R24 by hand: takes one job's lease away, whoever holds it. Its session lives on, and is told that it has
+/// lost this one: it is shared, as a claim does, so that it does not end meanwhile.
+pub async fn expire_lease(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Sweeping>> {
+    let seen = tx.jobs(&[id]).await?;
+    let seen = seen.first().ok_or_else(|| Error::unknown_job(id))?;
+    let seen = seen.facts.holder();
+    if let Some(session) = seen {
+        tx.session_lock(session, SessionLock::Claim).await?;
+    }
+    let mut locked = lock(tx, id).await?;
+    if locked.job.facts.holder() != seen {
+        return Err(Error::collision(
+            "the job's holder has changed since it was looked at",
+        ));
+    }
+    let mut changes = Changes::begin(tx, None).await?;
+    let token = locked.job.facts.token();
+    let decision = locked.job.facts.decide_expire_lease(
+        &changes.gate,
+        &locked.campaign.facts,
+        locked.others,
+        by,
+        changes.now,
+    )?;
+    changes.take(&decision);
+    changes.evolve_job(&mut locked.job, &decision);
+    if decision.outcome == Sweeping::Failed {
+        Changes::evolve_campaign(&mut locked.campaign, &decision);
+        tx.campaign_write(&locked.campaign).await?;
+    }
+    let mut attempts = tx.attempts(&[(id, token)]).await?;
+    note_swept(&mut attempts, changes.now);
+    tx.attempts_write(&attempts).await?;
+    if let Some(session) = seen {
+        tx.lease_lost_insert(session, id).await?;
+    }
+    finish(tx, changes, locked, decision.outcome).await
+}
+
+/// Ends the attempts that are under way as a sweep does.
+fn note_swept(attempts: &mut Vec<AttemptRow>, now: Timestamp) {
+    attempts.retain(|attempt| attempt.ended_at.is_none());
+    for attempt in attempts {
+        attempt.ended_at = Some(now);
+        attempt.ending = Some("swept".into());
+    }
+}
+
 /// R26: sends all FAILED jobs of a campaign back, at most [`BATCH_MAX`] at a time; answers how many.
 pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Result<u64> {
     let mut locked = tx
@@ -477,11 +525,8 @@ pub async fn sweep(tx: &mut dyn Tx, session: andon::SessionId) -> Result<u64> {
         .map(|job| (job.facts.id(), job.facts.token()))
         .collect();
     let mut attempts = tx.attempts(&ids).await?;
-    attempts.retain(|attempt| attempt.session == session && attempt.ended_at.is_none());
-    for attempt in &mut attempts {
-        attempt.ended_at = Some(changes.now);
-        attempt.ending = Some("swept".into());
-    }
+    attempts.retain(|attempt| attempt.session == session);
+    note_swept(&mut attempts, changes.now);
     tx.attempts_write(&attempts).await?;
     set.write(tx).await?;
     if row.facts.ended_at.is_none() {
@@ -600,14 +645,31 @@ impl WorkSet {
 }
 
 /// Reads a job with its attempts and steps.
-pub async fn details(
-    tx: &mut dyn Tx,
-    id: JobId,
-) -> Result<(JobView, Vec<AttemptRow>, Vec<StepRow>)> {
+pub async fn details(tx: &mut dyn Tx, id: JobId) -> Result<JobDetails> {
     let view = view(tx, id).await?;
-    let attempts = tx.attempts_of(id).await?;
-    let steps = tx.steps(&[id]).await?;
-    Ok((view, attempts, steps))
+    let holder = match view.row.facts.holder() {
+        Some(session) => tx.session(session).await?,
+        None => None,
+    };
+    Ok(JobDetails {
+        attempts: tx.attempts_of(id).await?,
+        steps: tx.steps(&[id]).await?,
+        view,
+        holder,
+    })
+}
+
+/// A job with everything that is recorded of it.
+#[derive(Debug, Clone)]
+pub struct JobDetails {
+    /// The job.
+    pub view: JobView,
+    /// The session whose lease has not ended.
+    pub holder: Option<SessionRow>,
+    /// Its leases, oldest first.
+    pub attempts: Vec<AttemptRow>,
+    /// Its recorded steps.
+    pub steps: Vec<StepRow>,
 }
 
 /// Reads a job.

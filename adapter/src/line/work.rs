@@ -25,7 +25,7 @@ use crate::store::{
 pub struct GateView {
     /// The gate.
     pub gate: Gate,
-    /// Jobs of this session's leases that are PAUSED or CANCELLED.
+    /// Jobs of this session's leases that are PAUSED, CANCELLED or lost.
     pub stopped: Vec<JobId>,
 }
 
@@ -320,16 +320,24 @@ pub async fn gate_view(
     Ok(GateView { gate, stopped })
 }
 
-/// The jobs that a session holds and that are PAUSED or CANCELLED. While the gate is open few can be.
-async fn stopped(
-    tx: &mut dyn Tx,
-    gate: &Gate,
-    session: SessionId,
-) -> Result<Vec<(JobId, JobStatus)>> {
-    let ids = match gate.admission() {
-        Ok(_) => tx.jobs_held_suspect(session).await?,
-        Err(_) => tx.jobs_held(session).await?,
-    };
+/// Why a job of a session is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Paused,
+    Cancelled,
+    /// Its lease was taken away by hand (R24).
+    Lost,
+}
+
+/// The jobs that a session holds and that are PAUSED or CANCELLED, and those that it has lost. While the
+/// gate is open few can be.
+async fn stopped(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Vec<(JobId, Stop)>> {
+    let mut ids = tx.jobs_held_suspect(session).await?;
+    if gate.admission().is_err() {
+        ids.extend(tx.jobs_held(session).await?);
+        ids.sort_unstable();
+        ids.dedup();
+    }
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -347,9 +355,17 @@ async fn stopped(
         .iter()
         .filter_map(|row| {
             let campaign = campaigns.get(&row.facts.campaign())?;
-            Some((row.facts.id(), row.facts.status(gate, &campaign.facts)))
+            let why = match row.facts.status(gate, &campaign.facts) {
+                _ if row.facts.holder() != Some(session) => Stop::Lost,
+                JobStatus::Paused => Stop::Paused,
+                JobStatus::Cancelled => Stop::Cancelled,
+                JobStatus::Pending
+                | JobStatus::Processing
+                | JobStatus::Completed
+                | JobStatus::Failed => return None,
+            };
+            Some((row.facts.id(), why))
         })
-        .filter(|(_, status)| matches!(status, JobStatus::Paused | JobStatus::Cancelled))
         .collect())
 }
 
@@ -362,6 +378,8 @@ pub struct Beat {
     pub cancelled: Vec<JobId>,
     /// Its jobs that are PAUSED.
     pub paused: Vec<JobId>,
+    /// Jobs whose lease was taken from it.
+    pub lost: Vec<JobId>,
     /// The gate.
     pub view: GateView,
 }
@@ -377,19 +395,20 @@ pub async fn heartbeat(tx: &mut dyn Tx, session: SessionId) -> Result<Beat> {
     let facts = row.facts.heartbeat(now)?;
     tx.session_write(&facts).await?;
     let stopped = stopped(tx, &gate, session).await?;
-    let with = |wanted: JobStatus| -> Vec<JobId> {
+    let with = |wanted: Stop| -> Vec<JobId> {
         stopped
             .iter()
-            .filter(|(_, status)| *status == wanted)
+            .filter(|(_, why)| *why == wanted)
             .map(|(id, _)| *id)
             .collect()
     };
-    let (cancelled, paused) = (with(JobStatus::Cancelled), with(JobStatus::Paused));
+    let (cancelled, paused, lost) = (with(Stop::Cancelled), with(Stop::Paused), with(Stop::Lost));
     let stopped = stopped.into_iter().map(|(id, _)| id).collect();
     Ok(Beat {
         session: facts,
         cancelled,
         paused,
+        lost,
         view: GateView { gate, stopped },
     })
 }

@@ -679,8 +679,12 @@ pub trait Tx: Send {
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>>;
 
     /// Those of them that may be stopped while the gate is open: all but the PROCESSING ones of RUNNING
-    /// campaigns that were never paused. Proposals: the core says which are.
+    /// campaigns that were never paused; and those whose lease was taken from it by hand and that it does
+    /// not hold again. Proposals: the core says which are.
     async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>>;
+
+    /// Notes that a lease was taken from a session that lives on (R24). The note goes with the session.
+    async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()>;
 
     /// The first answer under an idempotency key.
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>>;

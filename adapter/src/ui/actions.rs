@@ -51,6 +51,7 @@ pub(super) fn router() -> Router<App> {
         ("/jobs/{id}/pause", JobAct::Pause),
         ("/jobs/{id}/cancel", JobAct::Cancel),
         ("/jobs/{id}/retry", JobAct::Retry),
+        ("/jobs/{id}/expire-lease", JobAct::ExpireLease),
     ] {
         router = router.route(path, post(job).layer(Extension(act)));
     }
@@ -336,6 +337,7 @@ async fn run(tx: &mut dyn Tx, command: Arc<Command<Task>>) -> line::Result<Resul
                 JobAct::Pause => jobs::pause_in(tx, by, id).await?.message,
                 JobAct::Cancel => jobs::cancel_in(tx, by, id).await?.message,
                 JobAct::Retry => jobs::retry_in(tx, by, id).await?.message,
+                JobAct::ExpireLease => jobs::expire_lease_in(tx, by, id).await?.message,
             }
         }
     };

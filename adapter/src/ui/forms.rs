@@ -34,6 +34,8 @@ pub(super) enum JobAct {
     Cancel,
     /// R26.
     Retry,
+    /// R24, by hand.
+    ExpireLease,
 }
 
 /// What a person can do on the screen.
@@ -79,6 +81,7 @@ impl Act {
                     JobAct::Pause => "pause",
                     JobAct::Cancel => "cancel",
                     JobAct::Retry => "retry",
+                    JobAct::ExpireLease => "expire-lease",
                 };
                 format!("/jobs/{id}/{end}")
             }
@@ -113,6 +116,7 @@ impl Act {
             Self::Job(_, JobAct::Pause) => "Pause this job".into(),
             Self::Job(_, JobAct::Cancel) => "Cancel this job".into(),
             Self::Job(_, JobAct::Retry) => "Retry this job".into(),
+            Self::Job(_, JobAct::ExpireLease) => "Expire its lease".into(),
         }
     }
 
@@ -136,6 +140,9 @@ impl Act {
             Self::Job(_, JobAct::Pause) => "Its whole campaign pauses with it.",
             Self::Job(_, JobAct::Cancel) => "The other jobs of its campaign go on.",
             Self::Job(_, JobAct::Retry) => "Sends it back to be done, from its first attempt.",
+            Self::Job(_, JobAct::ExpireLease) => {
+                "Takes it from its worker. A call that is under way may be made once more."
+            }
         }
     }
 
@@ -174,6 +181,9 @@ impl Act {
             Self::Campaign(_, CampaignAct::RetryFailed) | Self::Job(_, JobAct::Retry) => {
                 &["The cause is fixed", "Worth another try"]
             }
+            Self::Job(_, JobAct::ExpireLease) => {
+                &["Its worker hangs", "Its worker's machine is gone"]
+            }
             Self::Campaign(_, CampaignAct::Pause | CampaignAct::Cancel)
             | Self::Job(_, JobAct::Pause | JobAct::Cancel) => &[
                 "Its data is wrong",
@@ -190,7 +200,7 @@ impl Act {
             Self::PauseQueue
                 | Self::Open(_)
                 | Self::Campaign(_, CampaignAct::Pause | CampaignAct::Cancel)
-                | Self::Job(_, JobAct::Pause | JobAct::Cancel)
+                | Self::Job(_, JobAct::Pause | JobAct::Cancel | JobAct::ExpireLease)
         )
     }
 }

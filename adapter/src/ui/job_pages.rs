@@ -206,6 +206,8 @@ struct JobPage {
     updated: (Time, Time),
     finished: Option<(Time, Time)>,
     unique_key: Option<String>,
+    /// Who holds it, and until when.
+    lease: Option<(String, Time)>,
     attempts: Vec<AttemptShown>,
     steps: Vec<(String, String)>,
     payload: String,
@@ -227,18 +229,19 @@ async fn one(
 }
 
 async fn read(tx: &mut dyn Tx, id: JobId, visit: &Visit) -> line::Result<JobPage> {
-    let (view, attempts, steps) = jobs::details(tx, id).await?;
+    let details = jobs::details(tx, id).await?;
+    let view = &details.view;
     let frame = Frame::read(tx, visit, &view.gate, Room::Jobs).await?;
     let now = view.gate.now(tx.clock().await?);
-    let explanation = explain_job(&view, now).explanation;
+    let explanation = explain_job(view, now).explanation;
     let chain = shapes::chain(&view.causes());
     let campaign_name = view.campaign.name.clone();
-    let job = Job::in_full(&view, &attempts, steps);
     let forms = Forms {
         visit,
         version: view.gate.version().get(),
         seen: newest_entry(tx).await?,
     };
+    let job = Job::in_full(details);
     let id = job.id.to_string();
     let short = short_id(&id);
     Ok(JobPage {
@@ -259,6 +262,9 @@ async fn read(tx: &mut dyn Tx, id: JobId, visit: &Visit) -> line::Result<JobPage
         updated: with_ago(job.updated_at),
         finished: job.finished_at.map(with_ago),
         unique_key: job.unique_key,
+        lease: job
+            .lease
+            .map(|lease| (lease.worker, Time::of(lease.expires_at))),
         attempts: job
             .attempts
             .iter()
@@ -279,13 +285,15 @@ async fn read(tx: &mut dyn Tx, id: JobId, visit: &Visit) -> line::Result<JobPage
 /// The forms that make sense now. Which may be carried out is decided when it is asked for.
 fn offered(job: &Job, forms: &Forms<'_>) -> Vec<ActForm> {
     let form = |act| forms.form(&Act::Job(job.id, act));
-    match job.status {
+    let acts: &[JobAct] = match job.status {
         JobStatus::Pending | JobStatus::Processing | JobStatus::Paused => {
-            vec![form(JobAct::Pause), form(JobAct::Cancel)]
+            &[JobAct::Pause, JobAct::Cancel]
         }
-        JobStatus::Failed | JobStatus::Cancelled => vec![form(JobAct::Retry)],
-        JobStatus::Completed => Vec::new(),
-    }
+        JobStatus::Failed | JobStatus::Cancelled => &[JobAct::Retry],
+        JobStatus::Completed => &[],
+    };
+    let of_lease = job.lease.as_ref().map(|_| JobAct::ExpireLease);
+    acts.iter().copied().chain(of_lease).map(form).collect()
 }
 
 /// A value as a page shows it, cut where it would fill the page.

@@ -359,6 +359,9 @@ impl JobContext {
                 deadline: service.deadline,
             };
             match session.gate.permit(ask, session.now()) {
+                // The job may have been claimed once more meanwhile, by this session: what is permitted now
+                // is for that lease, and whoever claims stops the older one first (R24).
+                Ok(_) if self.0.stop.is_cancelled() => return Err(CallError::Stopped),
                 Ok(permit) => return Ok(permit),
                 Err(NoPermit::Withheld(Withheld::Unconfirmed)) if !has_asked => {
                     has_asked = true;

@@ -1,5 +1,6 @@
 //! A worker session: its leases, its heartbeat, what it knows of the gate, and its reports.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,8 @@ pub(super) struct Session {
 /// A lease that this session holds.
 #[derive(Debug)]
 struct Held {
-    claim_asked_at: Monotonic,
+    /// The version in the answer that gave the lease, and when its question was sent.
+    claimed: (Version, Monotonic),
     stop: CancellationToken,
 }
 
@@ -132,12 +134,17 @@ impl Session {
             }
             self.heed(failed);
         })?;
-        self.gate.hear(&data.gate, asked_at);
+        self.hear(&data.gate, asked_at);
         let mut held = lock(&self.held);
         let leases = data.leases.into_iter().map(|lease| {
+            // R24: a job that comes again was taken away, and whoever is at it has lost it.
+            let is_older = |(job, _): &&(JobId, Token)| *job == lease.job_id;
+            let older = held.iter().filter(|(key, _)| is_older(key));
+            older.for_each(|(_, held)| held.stop.cancel());
             let stop = CancellationToken::new();
+            let claimed = (data.gate.version, asked_at);
             let entry = Held {
-                claim_asked_at: asked_at,
+                claimed,
                 stop: stop.clone(),
             };
             held.insert((lease.job_id, lease.token), entry);
@@ -159,9 +166,32 @@ impl Session {
             ..GateQuery::default()
         };
         match self.api.gate(&query, Duration::ZERO).await {
-            Ok(Answered { data, asked_at }) => self.gate.hear(&data.gate, asked_at),
+            Ok(Answered { data, asked_at }) => self.hear(&data.gate, asked_at),
             Err(failed) => self.heed(&failed),
         }
+    }
+
+    /// Takes in what an answer says of the gate.
+    fn hear(&self, gate: &Gate, asked_at: Monotonic) {
+        self.gate
+            .hear(&self.of_present_leases(gate, asked_at), asked_at);
+    }
+
+    /// R30: without what an answer says of a job that was claimed since it was asked for, and at no later
+    /// version: that is of an older lease of the job.
+    fn of_present_leases<'g>(&self, gate: &'g Gate, asked_at: Monotonic) -> Cow<'g, Gate> {
+        let said = (gate.version, asked_at);
+        let held = lock(&self.held);
+        let is_present = |job: &JobId| {
+            let of_job = held.iter().filter(|((held, _), _)| held == job);
+            of_job.map(|(_, held)| held.claimed).max() < Some(said)
+        };
+        if gate.stopped.iter().all(is_present) {
+            return Cow::Borrowed(gate);
+        }
+        let mut gate = gate.clone();
+        gate.stopped.retain(is_present);
+        Cow::Owned(gate)
     }
 
     /// Keeps the session, and so all its leases, alive.
@@ -172,13 +202,15 @@ impl Session {
         let mut expires_at = lock(&self.expires_at);
         *expires_at = asked_at.plus(self.lease).max(*expires_at);
         drop(expires_at);
-        self.gate.hear(&data.gate, asked_at);
+        let mut gate = data.gate.clone();
         for jobs in [&data.paused, &data.cancelled, &data.lost] {
-            self.gate.stop(jobs, data.gate.version, asked_at);
+            gate.stopped.extend(jobs);
         }
+        self.hear(&gate, asked_at);
         for ((job, token), held) in &*lock(&self.held) {
             let is_gone = data.lost.contains(job) || data.cancelled.contains(job);
-            if is_gone && held.claim_asked_at <= asked_at {
+            let (_, claim_asked_at) = held.claimed;
+            if is_gone && claim_asked_at <= asked_at {
                 tracing::info!(%job, %token, "lease is lost or job cancelled");
                 held.stop.cancel();
             }
@@ -254,7 +286,7 @@ impl Session {
             let wait = Duration::from_secs(FOLLOW_SECONDS.into());
             let is_news = match self.api.gate(&query, wait).await {
                 Ok(Answered { data, asked_at }) => {
-                    self.gate.hear(&data.gate, asked_at);
+                    self.hear(&data.gate, asked_at);
                     Some(data.gate.version) > query.after_version
                 }
                 Err(failed) => {
@@ -281,7 +313,7 @@ impl Session {
         let post = || self.api.post::<CallReportAnswer>(&path, report);
         let answer = bounded(self.lease, post).await;
         let Answered { data, asked_at } = answer.inspect_err(|failed| self.heed_gate(failed))?;
-        self.gate.hear(&data.gate, asked_at);
+        self.hear(&data.gate, asked_at);
         Ok(data.call)
     }
 
@@ -354,7 +386,7 @@ impl Session {
         };
         match answer {
             Ok(Answered { data, asked_at }) => {
-                self.gate.hear(&data.gate, asked_at);
+                self.hear(&data.gate, asked_at);
                 Ok(data.ended)
             }
             Err(failed) => {
@@ -380,7 +412,7 @@ impl Session {
         let post = || self.api.post::<ReportsAnswer>("reports", &request);
         match bounded(self.lease, post).await {
             Ok(Answered { data, asked_at }) if data.answers.len() == items.len() => {
-                self.gate.hear(&data.gate, asked_at);
+                self.hear(&data.gate, asked_at);
                 let outcomes = data.answers.into_iter().map(|answer| match answer.outcome {
                     ReportOutcome::Ended(ended) => Ok(ended),
                     ReportOutcome::Refused(problem) => Err(EndFailed::Refused(Box::new(problem))),
@@ -419,8 +451,9 @@ impl Session {
     /// A refusal's gate can pause, but is not relied on to confirm: the request it answers was refused.
     fn hear_refusal(&self, gate: &Gate, asked_at: Monotonic) {
         if andon::QueueState::from(gate.state) == andon::QueueState::Paused {
-            self.gate.hear(gate, asked_at);
+            self.hear(gate, asked_at);
         } else {
+            let gate = self.of_present_leases(gate, asked_at);
             self.gate.stop(&gate.stopped, gate.version, asked_at);
         }
     }

@@ -27,7 +27,8 @@ pub struct Server {
     /// The database below; none of a line in memory.
     pub db: Option<Database>,
     clock: TestClock,
-    base: String,
+    /// Where it is.
+    pub base: String,
     http: reqwest::Client,
 }
 

@@ -241,13 +241,16 @@ on_every_store! {
         assert_eq!(after["queue"]["acknowledged"], stands);
         assert_eq!(after["queue"]["version"], before["queue"]["version"], "nobody has to look again (R11)");
         assert_eq!(status_of(server, &campaign).await, "PAUSED");
-        server.clock.advance(Duration::from_secs(60));
+        server.clock.advance(std::time::Duration::from_secs(60));
         let second = server.post_json(&path, json!({"epoch": 1, "reason": "me too"})).await;
         assert_eq!(second.data()["already_acknowledged"], true);
         assert_eq!(second.data()["acknowledged"], stands);
         assert_eq!(second.data()["message"], "operator local has had it since 12:00:00 UTC: nothing changed");
         assert_eq!(server.journalled("stop_acknowledged").await, 1);
-        let figure = async || scrape(server).await.contains("\nandon_stop_acknowledged 1\n");
+        let figure = async || {
+            let scrape = reqwest::get(format!("{}/metrics", server.base)).await.unwrap();
+            scrape.text().await.unwrap().contains("\nandon_stop_acknowledged 1\n")
+        };
         assert!(figure().await);
 
         server.resume().await.data();
@@ -873,6 +876,7 @@ impl Scene {
             ("post", "/jobs/{id}/pause" | "/jobs/{id}/cancel") => (&self.waiting, empty),
             ("post", "/jobs/{id}/postpone") => (&self.waiting, json!({"seconds": 0})),
             ("post", "/jobs/{id}/retry") => (&self.failed, empty),
+            ("post", "/jobs/{id}/expire-lease") => (&leased, empty),
             ("post", "/worker/register") => (
                 &leased,
                 json!({"name": "new", "kinds": ["k"], "services": ["openai"], "lease_seconds": 60}),

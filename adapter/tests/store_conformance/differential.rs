@@ -261,7 +261,7 @@ async fn series_write(pair: &mut Pair, dice: &mut Dice, number: u128, second: i6
 async fn work_write(pair: &mut Pair, dice: &mut Dice, number: u128, second: i64) -> bool {
     let (job, under) = (job_id(number), token(dice.roll(5)));
     let row = some_attempt(dice, number);
-    match dice.roll(6) {
+    match dice.roll(7) {
         0 | 1 => both!(pair, attempts_insert(std::slice::from_ref(&row))),
         2 => both!(pair, attempts_write(std::slice::from_ref(&row))),
         3 => {
@@ -283,6 +283,10 @@ async fn work_write(pair: &mut Pair, dice: &mut Dice, number: u128, second: i64)
                 at: at(second),
             };
             both!(pair, step_insert(&step))
+        }
+        5 => {
+            let from = session_id(u128::from(dice.roll(3) + 1));
+            both!(pair, lease_lost_insert(from, job))
         }
         _ => {
             let mut row = session(u128::from(dice.roll(3) + 1));
@@ -317,7 +321,10 @@ async fn gate_write(pair: &mut Pair, dice: &mut Dice, second: i64) -> bool {
     let named = service(dice.one_of(&["apollo", "openai", "perplexity"]));
     let tally = dice.one_of(&[Tally::Stale, Tally::WhileOpen]);
     let services = [(named.clone(), BreakerSettings::default())].into();
-    let decision = match dice.roll(4) {
+    let decision = match dice.roll(5) {
+        4 => before
+            .decide_acknowledge(&operator(), before.epoch(), at(second))
+            .map(|d| d.map(drop)),
         0 => before
             .decide_pause_queue(&operator(), at(second))
             .map(|d| d.map(drop)),

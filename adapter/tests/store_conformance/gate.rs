@@ -146,6 +146,7 @@ pub async fn a_gate_is_read_as_it_was_written(subject: Subject) {
         (closed, Hold::Free, 2),
         (open, Hold::Free, 3),
         (open, Hold::Free, 3),
+        (open, Hold::Free, 3),
         (CircuitState::HalfOpen, Hold::Free, 3),
         (open, Hold::Free, 4),
         (open, Hold::Held, 4),

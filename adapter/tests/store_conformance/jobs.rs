@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::fixture::{self, Can, Subject, all, corrupt_row, number, refused_by};
 use crate::store_sql::{
-    add, at, campaign, campaign_id, epoch, job, job_id, mark, processing, running, session_id, with,
+    add, at, campaign, campaign_id, epoch, job, job_id, mark, processing, running, session,
+    session_id, with,
 };
 
 /// A job with everything a row may have.
@@ -368,6 +369,40 @@ pub async fn of_what_a_session_holds_only_what_plainly_goes_on_is_not_suspect(su
             .unwrap()
             .is_empty()
     );
+}
+
+pub async fn r24_what_was_taken_from_a_session_is_suspect_until_it_holds_it_again_or_ends(
+    subject: Subject,
+) {
+    let jobs = [
+        processing(job(1, 1), 1),
+        job(2, 1),
+        processing(job(3, 1), 2),
+    ];
+    add(&subject.store, &[running(1)], &jobs).await;
+    let mut tx = subject.write().await;
+    for n in [1, 2] {
+        tx.session_insert(&session(n)).await.unwrap();
+    }
+    // Twice: it may be taken from it again, under a later token.
+    for taken in [2, 3, 2] {
+        tx.lease_lost_insert(session_id(1), job_id(taken))
+            .await
+            .unwrap();
+    }
+    let suspect = async |tx: &mut Box<dyn andon_adapter::store::Tx>, of| {
+        tx.jobs_held_suspect(session_id(of)).await.unwrap()
+    };
+    assert_eq!(suspect(&mut tx, 1).await, [2, 3].map(job_id));
+    assert!(suspect(&mut tx, 2).await.is_empty());
+    tx.jobs_write(&[processing(job(2, 1), 1)]).await.unwrap();
+    assert_eq!(suspect(&mut tx, 1).await, [job_id(3)]);
+    tx.session_write(&session(1).facts).await.unwrap();
+    assert_eq!(suspect(&mut tx, 1).await, [job_id(3)], "a heartbeat");
+    tx.session_write(&session(1).facts.end(at(1)))
+        .await
+        .unwrap();
+    assert!(suspect(&mut tx, 1).await.is_empty());
 }
 
 pub async fn the_oldest_pending_job_of_running_campaigns_is_found(subject: Subject) {

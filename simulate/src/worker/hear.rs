@@ -84,6 +84,8 @@ impl Worker {
         session.hear(&answer.gate, asked_at, self.bug);
         for lease in &answer.leases {
             let version = answer.gate.version;
+            // R24: a job that comes again was taken away: the older lease of it is lost.
+            session.jobs.retain(|held| held.job != lease.job_id);
             session.gate.claimed(lease.job_id, version, asked_at);
             session.jobs.push(Held {
                 job: lease.job_id,

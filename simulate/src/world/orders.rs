@@ -106,6 +106,8 @@ impl World {
             OperatorAct::PauseJob(at) => Order::PauseJob(self.job_at(at)?),
             OperatorAct::CancelJob(at) => Order::CancelJob(self.job_at(at)?),
             OperatorAct::RetryJob(at) => Order::RetryJob(self.job_at(at)?),
+            OperatorAct::ExpireLease(at) => Order::ExpireLease(self.held_at(at)?),
+            OperatorAct::Acknowledge => Order::Acknowledge(self.judge.line.gate().epoch()),
             OperatorAct::HealthCheck(service, answer) => {
                 let outcome = match answer {
                     VendorAnswer::Fine => CallOutcome::Success,
@@ -138,6 +140,16 @@ impl World {
         campaigns
             .nth(usize::from(place))
             .map(andon::AnyCampaign::id)
+    }
+
+    /// One of the jobs that are held, or any if none is: most such orders are to have an effect.
+    fn held_at(&self, place: u8) -> Option<JobId> {
+        let held = self.judge.line.jobs().filter(|job| job.holder().is_some());
+        let held: Vec<JobId> = held.map(andon::AnyJob::id).collect();
+        let chosen = usize::from(place).checked_rem(held.len());
+        chosen
+            .and_then(|at| held.get(at).copied())
+            .or_else(|| self.job_at(place))
     }
 
     fn job_at(&self, place: u8) -> Option<JobId> {

@@ -168,9 +168,8 @@ pub async fn heartbeat(
     let beat = work::heartbeat(tx, session).await?;
     Ok(wire::HeartbeatAnswer {
         expires_at: shapes::time(beat.session.expires_at),
-        // A session that is alive loses no lease: only a dead one's are swept (R24), and a job whose
-        // cancelled lease is alive cannot be sent back (R26). A dead one is refused above.
-        lost: Vec::new(),
+        // Of a session that is alive: what an operator has taken from it (R24). A dead one is refused above.
+        lost: beat.lost,
         gate: gate(ttl, &beat.view),
         cancelled: beat.cancelled,
         paused: beat.paused,

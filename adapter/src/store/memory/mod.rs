@@ -471,6 +471,13 @@ impl Tx for MemoryTx {
         Ok(self.tables.jobs_held_suspect(session))
     }
 
+    async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()> {
+        self.write(|tables| {
+            tables.lost_leases.put((session, job), ());
+            Ok(())
+        })
+    }
+
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>> {
         Ok(self.tables.idempotency_by_key(key))
     }

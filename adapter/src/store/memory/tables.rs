@@ -55,6 +55,8 @@ tables! {
     jobs_pending: PendingKey => (),
     /// Index of what a session holds (R24).
     jobs_held: (SessionId, JobId) => (),
+    /// Taken by hand from sessions that live on (R24).
+    lost_leases: (SessionId, JobId) => (),
     attempts: (JobId, Token) => Arc<AttemptRow>,
     /// By the call's number.
     calls: (JobId, Token, u64) => (CallNumber, Verdict),

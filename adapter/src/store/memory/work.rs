@@ -183,6 +183,16 @@ impl Tables {
         row.facts.expires_at = session.expires_at;
         row.facts.ended_at = session.ended_at;
         self.sessions.put(session.id, Arc::new(row));
+        if session.ended_at.is_some() {
+            let (first, last) = (JobId::from_u128(0), JobId::from_u128(u128::MAX));
+            let lost = self
+                .lost_leases
+                .range((session.id, first)..=(session.id, last));
+            let lost: Vec<_> = lost.map(|(key, ())| *key).collect();
+            for key in lost {
+                self.lost_leases.delete(key);
+            }
+        }
         Ok(())
     }
 

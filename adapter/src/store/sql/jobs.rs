@@ -467,13 +467,17 @@ pub(super) async fn held(connection: &mut Connection, session: SessionId) -> Res
     held_and(connection, session, "").await
 }
 
-/// Whatever is not known to be plainly going on, a job without its campaign too.
+/// Whatever is not known to be plainly going on, a job without its campaign too; and what was taken away,
+/// unless the session holds it again. One statement: every answer to a worker asks for this.
 pub(super) async fn held_suspect(
     connection: &mut Connection,
     session: SessionId,
 ) -> Result<Vec<JobId>> {
     let suspect = " AND (j.stage <> 'PROCESSING' OR NOT EXISTS (SELECT 1 FROM andon_campaigns c \
-                     WHERE c.id = j.campaign_id AND c.stage = 'RUNNING' AND c.paused_in IS NULL))";
+                     WHERE c.id = j.campaign_id AND c.stage = 'RUNNING' AND c.paused_in IS NULL)) \
+                    UNION SELECT l.job_id FROM andon_lost_leases l WHERE l.session_id = $1 \
+                     AND NOT EXISTS (SELECT 1 FROM andon_jobs k WHERE k.id = l.job_id \
+                     AND k.session_id = $1 AND k.stage <> 'PENDING')";
     held_and(connection, session, suspect).await
 }
 
@@ -484,7 +488,7 @@ async fn held_and(
 ) -> Result<Vec<JobId>> {
     let sql = format!(
         "SELECT j.id FROM andon_jobs j WHERE j.session_id = $1 AND j.session_id IS NOT NULL \
-         AND j.stage <> 'PENDING'{condition} ORDER BY j.id"
+         AND j.stage <> 'PENDING'{condition} ORDER BY 1"
     );
     let rows = statement(sql)
         .bind(Uuid::from_u128(session.as_u128()))

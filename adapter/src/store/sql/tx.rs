@@ -382,6 +382,11 @@ impl Tx for SqlTx<'_> {
         self.leave(answer)
     }
 
+    async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()> {
+        let answer = work::add_lost_lease(self.enter(), session, job).await;
+        self.leave(answer)
+    }
+
     async fn idempotency(&mut self, key: &str) -> Result<Option<IdempotencyRow>> {
         let answer = record::idempotency(self.enter(), key).await;
         self.leave(answer)

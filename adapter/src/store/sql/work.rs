@@ -338,18 +338,42 @@ async fn session_by_id(
     row.as_ref().map(read_session).transpose()
 }
 
-/// A heartbeat: no indexed column changes, whatever the session holds.
+/// A heartbeat: no indexed column changes, whatever the session holds. Of one that has ended nobody asks
+/// any more which leases it has lost.
 pub(super) async fn write_session(connection: &mut Connection, session: &Session) -> Result<()> {
     let written =
         sqlx::query("UPDATE andon_sessions SET expires_at = $2, ended_at = $3 WHERE id = $1")
             .bind(Uuid::from_u128(session.id.as_u128()))
             .bind(Time(session.expires_at))
             .bind(session.ended_at.map(Time))
-            .execute(connection)
+            .execute(&mut *connection)
             .await?;
+    if session.ended_at.is_some() {
+        sqlx::query("DELETE FROM andon_lost_leases WHERE session_id = $1")
+            .bind(Uuid::from_u128(session.id.as_u128()))
+            .execute(&mut *connection)
+            .await?;
+    }
     one(written.rows_affected(), || {
         format!("worker session {}", session.id)
     })
+}
+
+/// The same lease may be lost once more, under a later token.
+pub(super) async fn add_lost_lease(
+    connection: &mut Connection,
+    session: SessionId,
+    job: JobId,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO andon_lost_leases (session_id, job_id) VALUES ($1, $2) \
+         ON CONFLICT (session_id, job_id) DO NOTHING",
+    )
+    .bind(Uuid::from_u128(session.as_u128()))
+    .bind(Uuid::from_u128(job.as_u128()))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// R24. Of those that ended, only the ones that a held job names are looked at, not all there ever were.
