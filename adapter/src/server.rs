@@ -231,6 +231,7 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         auth: Auth::new(config.tokens.clone()),
         strict_operators: config.strict_operators,
         limits: Limits::default(),
+        webhooks: config.webhooks.iter().map(Webhook::name).collect(),
     })
     .layer(Extension(Stop(stop.clone())));
     let serving = tokio::spawn(serving::serve(

@@ -382,6 +382,7 @@ fn routed(server: &Server) -> BTreeSet<String> {
         auth: Auth::new(Vec::new()),
         strict_operators: false,
         limits: Limits::default(),
+        webhooks: Vec::new(),
     };
     let shown = format!("{:?}", api::router(app));
     let texts = shown.split('"').skip(1).step_by(2);

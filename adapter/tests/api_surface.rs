@@ -652,6 +652,7 @@ async fn test_a_line_without_services_works() {
         auth: Auth::new(Vec::new()),
         strict_operators: false,
         limits: Limits::default(),
+        webhooks: Vec::new(),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -197,3 +197,43 @@ async fn r35_settings_that_lose_what_was_acknowledged_are_told() {
     assert_eq!(finding(&document, "autovacuum")["level"], "well");
     assert_eq!(finding(&document, "transactions")["level"], "well");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_not_told_is_wrong_with_its_failure_and_its_next_try() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "secret").unwrap();
+    let config = "[[webhooks]]\nurl = \"http://127.0.0.1:9/hook\"\nsecret = { file = \"key\" }\n";
+    std::fs::write(folder.path().join("andon.toml"), config).unwrap();
+    let server = cli::serve(folder.path(), &["--service", "crm"]);
+    let run = |args: &[&str]| server.run(folder.path(), args).expect(0);
+    let webhook = |document: &Value| {
+        let findings = document["findings"].as_array().unwrap().iter();
+        let mut of_it = findings.filter(|finding| finding["part"] == "webhooks");
+        of_it.next().unwrap().clone()
+    };
+    let until = |level: &str| {
+        let began = std::time::Instant::now();
+        loop {
+            let ended = cli::run(folder.path(), &["doctor", "--json", "--no-audit"]);
+            let finding = webhook(&ended.json());
+            if finding["level"] == level {
+                return finding;
+            }
+            assert!(began.elapsed() < cli::PATIENCE, "{finding}");
+        }
+    };
+    let well = until("well");
+    assert_eq!(well["says"], "it has been told of everything");
+    run(&["pause", "queue", "--reason", "look"]);
+    let wrong = until("wrong");
+    let says = wrong["says"].as_str().unwrap();
+    for part in [
+        "1 change waits",
+        "the last attempt failed",
+        "the next try is",
+    ] {
+        assert!(says.contains(part), "{part} in {says}");
+    }
+    assert!(!says.contains("127.0.0.1:9"), "an address may hold a key");
+    assert!(wrong["about"].as_str().unwrap().starts_with("webhook "));
+}

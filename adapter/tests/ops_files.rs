@@ -8,10 +8,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use andon_adapter::server::{self, ServerConfig};
+use andon_adapter::webhooks::Webhook;
 use serde_json::Value;
 
-mod api_support;
 mod cli;
 mod support;
 
@@ -30,13 +32,29 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics that a server exports.
+/// The metrics that a server with a webhook exports, once it has looked after that.
 async fn exported() -> BTreeSet<String> {
-    let server = api_support::Server::memory().await;
-    let scrape = reqwest::get(format!("{}/metrics", server.base))
-        .await
-        .unwrap();
-    let text = scrape.text().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite://{}/line.db", folder.path().display());
+    let config = ServerConfig {
+        webhooks: vec![Webhook {
+            url: "http://127.0.0.1:9/hook".into(),
+            secret: "secret".into(),
+        }],
+        ..ServerConfig::local(database)
+    };
+    let server = server::start(config).await.unwrap();
+    let url = format!("{}/metrics", server.url());
+    let began = Instant::now();
+    let text = loop {
+        let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        if text.contains("andon_webhook_") {
+            break text;
+        }
+        assert!(began.elapsed() < cli::PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    server.shutdown().await;
     text.lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
         .map(|line| line.split(' ').next().unwrap().to_owned())

@@ -51,7 +51,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Envelope<Health>>, Failure
 /// Figures in Prometheus' text format, computed from the stored rows of this moment.
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, body = String)))]
 async fn scrape(State(app): State<App>) -> (StatusCode, [(&'static str, &'static str); 1], String) {
-    let text = metrics::text(&app.line).await;
+    let text = metrics::text(&app.line, &app.webhooks).await;
     (
         StatusCode::OK,
         [("content-type", "text/plain; version=0.0.4")],

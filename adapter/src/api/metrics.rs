@@ -8,17 +8,33 @@ use std::fmt::Write as _;
 use andon::{AnyBreaker, CircuitState, QueueState};
 
 use crate::line::queue::{Snapshot, snapshot};
+use crate::line::webhooks::{Health, health};
 use crate::line::{Line, Result};
 use crate::store::{JournalFilter, JournalOrder};
 
 /// How many openings a scrape counts at most: those of the newest entries.
 const ENTRIES_MAX: u32 = 10_000;
 
-pub(super) async fn text(line: &Line) -> String {
-    let read: Result<(Snapshot, BTreeMap<String, u64>)> = line
+/// What a scrape reads, of one snapshot.
+struct Read {
+    snapshot: Snapshot,
+    /// Openings by service.
+    openings: BTreeMap<String, u64>,
+    /// The webhooks that a server has looked at, by name.
+    webhooks: Vec<(String, Health)>,
+}
+
+pub(super) async fn text(line: &Line, webhooks: &[String]) -> String {
+    let names = webhooks.to_vec();
+    let read: Result<Read> = line
         .query(|tx| {
             Box::pin(async move {
                 let snapshot = snapshot(tx).await?;
+                let mut webhooks = Vec::new();
+                for name in names {
+                    let health = health(tx, &name).await?;
+                    webhooks.extend(health.map(|health| (name, health)));
+                }
                 let filter = JournalFilter {
                     kinds: vec!["breaker_opened".into()],
                     order: JournalOrder::NewestFirst,
@@ -31,12 +47,16 @@ pub(super) async fn text(line: &Line) -> String {
                         *openings.entry(service.to_string()).or_default() += 1;
                     }
                 }
-                Ok((snapshot, openings))
+                Ok(Read {
+                    snapshot,
+                    openings,
+                    webhooks,
+                })
             })
         })
         .await;
     match read {
-        Ok((snapshot, openings)) => readable(&snapshot, &openings),
+        Ok(read) => readable(&read.snapshot, &read.openings) + &told(&read.webhooks),
         Err(error) => {
             tracing::error!(cause = ?error, "the gate cannot be read for a scrape");
             let mut text = String::new();
@@ -162,6 +182,46 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
         &opened,
     );
     work(&mut text, snapshot);
+    text
+}
+
+/// How far webhooks have been told. None is there without webhooks.
+fn told(webhooks: &[(String, Health)]) -> String {
+    let mut text = String::new();
+    if webhooks.is_empty() {
+        return text;
+    }
+    let of = |figure: fn(&Health) -> u64| -> Vec<(String, u64)> {
+        let series = webhooks.iter();
+        series
+            .map(|(name, health)| (format!("{{webhook=\"{name}\"}}"), figure(health)))
+            .collect()
+    };
+    gauge(
+        &mut text,
+        "andon_webhook_behind",
+        "Changes that are yet to be told.",
+        &of(|health| health.behind),
+    );
+    gauge(
+        &mut text,
+        "andon_webhook_behind_seconds",
+        "How long the oldest change that is yet to be told has waited.",
+        &of(|health| health.waiting.as_secs()),
+    );
+    gauge(
+        &mut text,
+        "andon_webhook_failed_attempts",
+        "Attempts at the message that is due now that have failed.",
+        &of(|health| u64::from(health.attempts)),
+    );
+    family(
+        &mut text,
+        "andon_webhook_given_up_total",
+        "counter",
+        "Messages that were given up.",
+        &of(|health| health.given_up),
+    );
     text
 }
 

@@ -63,6 +63,8 @@ pub struct App {
     pub strict_operators: bool,
     /// What requests are bounded by.
     pub limits: Limits,
+    /// The webhooks that this server tells, by the names that stand in notes and figures.
+    pub webhooks: Vec<String>,
 }
 
 /// Tells streams to end: a layer of the router that is served, so that a shutdown need not wait for

@@ -37,8 +37,12 @@ pub const ATTEMPTS_MAX: u32 = 10;
 /// The wait after the first failure; it doubles with each.
 const BACK_OFF: Duration = Duration::from_secs(5);
 
-/// For how long one server has a message to itself: longer than a request may take.
-const LEASE: Duration = Duration::from_secs(30);
+/// For how long one server has a message to itself: longer than a request may take. After a server's death
+/// another tells it then.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// How many changes that are yet to be told are counted at most.
+const BEHIND_MAX: u32 = 1000;
 
 /// How far one webhook has been told.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +64,46 @@ pub struct Told {
     pub given_up: u64,
     /// Why the last attempt failed, if it did.
     pub error: Option<String>,
+    /// When it did.
+    #[serde(default)]
+    failed_at: Option<Timestamp>,
+}
+
+/// How a webhook does, for people and figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Changes that are yet to be told; counted up to a thousand.
+    pub behind: u64,
+    /// For how long the oldest of them has been waiting.
+    pub waiting: Duration,
+    /// How often the message that is due now has failed.
+    pub attempts: u32,
+    /// The last attempt that failed, unless a later one arrived: when, and why.
+    pub failed: Option<(Timestamp, String)>,
+    /// When the next attempt is made, if a wait is under way.
+    pub next_try: Option<Timestamp>,
+    /// Messages that were given up, since the line was made.
+    pub given_up: u64,
+}
+
+/// How a webhook does; none before a server has first looked at it.
+pub async fn health(tx: &mut dyn Tx, webhook: &str) -> Result<Option<Health>> {
+    let Some(told) = told(tx, webhook).await? else {
+        return Ok(None);
+    };
+    let now = tx.gate().await?.now(tx.clock().await?);
+    let waiting = entries(tx, Some(told.seq), JournalOrder::OldestFirst, BEHIND_MAX).await?;
+    let since = waiting.first().map_or(now, |row| row.entry.stamp.at);
+    let micros = now.as_micros().saturating_sub(since.as_micros());
+    let at = told.failed_at.unwrap_or(now);
+    Ok(Some(Health {
+        behind: waiting.len() as u64,
+        waiting: Duration::from_micros(u64::try_from(micros).unwrap_or(0)),
+        attempts: told.attempts,
+        failed: told.error.map(|error| (at, error)),
+        next_try: told.not_before.filter(|until| *until > now),
+        given_up: told.given_up,
+    }))
 }
 
 /// A change that was told: the version that it left the line with, and when it was.
@@ -140,7 +184,7 @@ pub async fn take(tx: &mut dyn Tx, webhook: &str, holder: &str) -> Result<Option
     let now = gate.now(tx.clock().await?);
     let Some(mut told) = told(tx, webhook).await? else {
         // A webhook that is new hears of what happens from now on, and is reminded of a pause that lasts.
-        let newest = entries(tx, None, JournalOrder::NewestFirst).await?;
+        let newest = entries(tx, None, JournalOrder::NewestFirst, 1).await?;
         let told = Told {
             seq: newest.first().map_or(0, |row| row.seq),
             ..Told::default()
@@ -181,6 +225,7 @@ pub async fn settle(
         Arrival::Arrived => {
             told.forward(message.then);
             told.error = None;
+            told.failed_at = None;
         }
         Arrival::Failed {
             error,
@@ -188,6 +233,7 @@ pub async fn settle(
         } => {
             told.attempts = told.attempts.saturating_add(1);
             told.error = Some(error.clone());
+            told.failed_at = Some(now);
             if told.attempts >= ATTEMPTS_MAX {
                 told.given_up = told.given_up.saturating_add(1);
                 told.forward(message.then);
@@ -230,12 +276,13 @@ async fn entries(
     tx: &mut dyn Tx,
     after_seq: Option<i64>,
     order: JournalOrder,
+    limit: u32,
 ) -> Result<Vec<JournalRow>> {
     let filter = JournalFilter {
         after_seq,
         kinds: KINDS.map(str::to_owned).into(),
         order,
-        limit: 1,
+        limit,
         ..JournalFilter::default()
     };
     Ok(tx.journal(&filter).await?)
@@ -248,7 +295,7 @@ async fn next(
     told: &Told,
     now: Timestamp,
 ) -> Result<Option<Message>> {
-    let entries = entries(tx, Some(told.seq), JournalOrder::OldestFirst).await?;
+    let entries = entries(tx, Some(told.seq), JournalOrder::OldestFirst, 1).await?;
     Ok(match entries.first() {
         Some(row) => Some(of_entry(row)),
         None => reminder(gate, told, now),

@@ -420,6 +420,7 @@ async fn serve(line: &Line, set: Set) -> String {
         auth: Auth::new(set.tokens),
         strict_operators: set.strict_operators,
         limits: set.limits,
+        webhooks: Vec::new(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

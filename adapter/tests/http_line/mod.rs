@@ -399,6 +399,7 @@ async fn serve(line: Line) -> String {
         auth: Auth::new(Vec::new()),
         strict_operators: false,
         limits: andon_adapter::api::limits::Limits::default(),
+        webhooks: Vec::new(),
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -114,6 +114,7 @@ impl Server {
             auth: Auth::new(tokens),
             strict_operators,
             limits: Limits::default(),
+            webhooks: Vec::new(),
         });
         Self {
             router,

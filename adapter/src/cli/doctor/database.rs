@@ -1,6 +1,6 @@
 //! What the doctor sees in the database: from whether it is there to whether its rows fit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use andon::{AnyQueue, CauseChain, JobStatus};
 
@@ -10,12 +10,18 @@ use super::server::{ClockReading, LineSeen, line};
 use crate::cli::audit::wrong;
 use crate::cli::error::chain;
 use crate::line::queue::{Snapshot, snapshot};
+use crate::line::webhooks::{Health, health};
 use crate::line::{Line, Settings, audit};
 use crate::ops::config::{Config, database_shown};
 use crate::store::{self, Program, SharedStore};
+use crate::webhooks::Webhook;
 use crate::{clock, server};
 
 const DATABASE: &str = "database";
+const WEBHOOK: &str = "webhooks";
+
+/// A change that waits for so long to be told has nobody who tells it: servers look each second.
+const WAITING_LONG: Duration = Duration::from_mins(1);
 
 /// Looks as far as it can see.
 pub(super) async fn look(findings: &mut Findings, config: &Config, depth: Depth) {
@@ -61,8 +67,72 @@ pub(super) async fn look(findings: &mut Findings, config: &Config, depth: Depth)
             return;
         }
     }
+    webhooks(findings, config, &of_line).await;
     if depth == Depth::WithAudit {
         audited(findings, &of_line).await;
+    }
+}
+
+/// How far each configured webhook has been told, and what keeps it from hearing.
+async fn webhooks(findings: &mut Findings, config: &Config, line: &Line) {
+    let configured = match config.webhooks() {
+        Ok(configured) => configured,
+        Err(error) => {
+            let next = "run this as the server runs: with its environment and its files";
+            findings.note(WEBHOOK, "webhooks", error.to_string(), next);
+            return;
+        }
+    };
+    for name in configured.iter().map(Webhook::name) {
+        let about = format!("webhook {name}");
+        let key = name.clone();
+        let read = line.query(|tx| Box::pin(async move { health(tx, &key).await }));
+        match read.await {
+            Ok(Some(health)) => webhook(findings, &about, &health),
+            Ok(None) => findings.note(
+                WEBHOOK,
+                &about,
+                "no server has looked after it yet",
+                "start a server with this configuration",
+            ),
+            Err(error) => findings.wrong(
+                WEBHOOK,
+                &about,
+                format!("its note cannot be read: {}", chain(&error)),
+                "repair the row that is named",
+            ),
+        }
+    }
+}
+
+fn webhook(findings: &mut Findings, about: &str, health: &Health) {
+    let behind = match health.behind {
+        0 => "it has been told of everything".to_owned(),
+        1 => format!("1 change waits, for {} s", health.waiting.as_secs()),
+        changes => format!(
+            "{changes} changes wait, the oldest for {} s",
+            health.waiting.as_secs()
+        ),
+    };
+    let failed = health.failed.as_ref().map_or(String::new(), |(at, error)| {
+        format!("; the last attempt failed {at} UTC: {error}")
+    });
+    let next = health
+        .next_try
+        .map_or(String::new(), |at| format!("; the next try is {at} UTC"));
+    let given_up = match health.given_up {
+        0 => String::new(),
+        messages => format!("; given up so far: {messages}"),
+    };
+    let says = format!("{behind}{failed}{next}{given_up}");
+    if health.attempts > 0 || health.waiting > WAITING_LONG {
+        let next = "repair its receiver, or see that a server with this configuration runs; what waits is told in order";
+        findings.wrong(WEBHOOK, about, says, next);
+    } else if health.failed.is_some() {
+        let next = "what was given up stands in `andon history`; nobody was told of it";
+        findings.note(WEBHOOK, about, says, next);
+    } else {
+        findings.well(WEBHOOK, about, says);
     }
 }
 
