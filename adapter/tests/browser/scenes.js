@@ -83,6 +83,28 @@ export const SCENES = [
     },
   },
   {
+    name: "line-acknowledged",
+    tokens: [DAY],
+    async arrange(scene) {
+      await scene.line.campaign("Plumbers in Austin, follow-up", calls(2));
+      const page = await logIn(await scene.person(), DAY);
+      await send(page, "Pause the queue", { usual: "Maintenance" });
+      await page.getByText("Acknowledge this stop").click();
+      await send(page, "I have it in hand", { usual: "I am looking into it" });
+      await reads(page, ".in-hand", "Acknowledged by day-shift");
+      return page;
+    },
+  },
+  {
+    name: "line-acknowledging",
+    async arrange(scene) {
+      await stopped(scene);
+      const page = await opened(scene, "/", "PAUSED");
+      await page.getByText("Acknowledge this stop").click();
+      return page;
+    },
+  },
+  {
     name: "line-refused",
     allows: [/status of 422/],
     async arrange(scene) {
@@ -199,6 +221,16 @@ export const SCENES = [
       await stopped(scene);
       const [{ id }] = await scene.database.rows("SELECT job_id AS id FROM andon_attempts WHERE error IS NOT NULL ORDER BY claimed_at LIMIT 1");
       return opened(scene, `/jobs/${id}`);
+    },
+  },
+  {
+    name: "job-held",
+    async arrange(scene) {
+      await working(scene);
+      const [{ id }] = await scene.database.rows("SELECT id FROM andon_jobs WHERE stage = 'PROCESSING' ORDER BY id LIMIT 1");
+      const page = await opened(scene, `/jobs/${id}`);
+      await page.getByText("Held by").waitFor();
+      return page;
     },
   },
   {

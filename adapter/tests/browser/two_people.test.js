@@ -41,6 +41,30 @@ story("each_operator_sees_the_others_act_within_a_second", { tokens: [DAY, NIGHT
   assert.deepEqual(actors.map((actor) => /(day|night)-shift/.exec(actor)?.[0]), ["day-shift", "night-shift", "day-shift"]);
 });
 
+story("r7_one_person_takes_a_stop_in_hand_and_the_other_sees_who_has_it", { tokens: [DAY, NIGHT] }, async ({ line, database, person }) => {
+  await line.campaign("Plumbers in Austin", ["openai"]);
+  const day = await logIn(await person(), DAY);
+  const night = await logIn(await person(), NIGHT);
+  await send(day, "Pause the queue", { usual: "Maintenance" });
+  await seesLine(night, "PAUSED – READY TO RESUME");
+
+  await night.getByText("Acknowledge this stop").click();
+  await send(night, "I have it in hand", { usual: "I am looking into it" });
+  await isTold(night, "Acknowledged", "It was not resumed");
+  await reads(day, ".in-hand", "Acknowledged by night-shift", "I am looking into it");
+  assert.equal(await day.getByText("Acknowledge this stop").count(), 0, "one person is enough");
+  await seesLine(day, "PAUSED – READY TO RESUME");
+  assert.equal((await database.queue()).state, "PAUSED");
+
+  // The next stop is nobody's yet.
+  await send(day, "Resume the queue", { usual: "Maintenance is over" });
+  await seesLine(night, "RUNNING");
+  await send(day, "Pause the queue", { usual: "Maintenance" });
+  await night.getByText("Acknowledge this stop").waitFor();
+  assert.equal(await night.locator(".in-hand").count(), 0);
+  assert.equal((await database.journal("stop_acknowledged")).length, 1);
+});
+
 /** Answers a promise of the next time that a page hears something from its stream of events. */
 async function streamOf(page) {
   const devtools = await page.context().newCDPSession(page);

@@ -548,18 +548,20 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         rules: "R24",
         what: "a sweep returns a job without attempts left",
         file: "src/job.rs",
-        find: r#"        if self.attempt() < self.max_attempts() {"#,
-        replace: r#"        if self.attempt() <= self.max_attempts() {"#,
+        find: r#"        } else if self.attempt() < self.max_attempts() {"#,
+        replace: r#"        } else if self.attempt() <= self.max_attempts() {"#,
     },
     Mutant {
         name: "sweep-misses-settling",
         rules: "R24, R27",
         what: "a sweep that fails the last job does not settle the campaign",
         file: "src/job.rs",
-        find: r#"        campaign.settle_in(&mut step, others.with(JobStage::Failed));
-        step.decide(Sweeping::Failed)"#,
+        find: r#"        if sweeping == Sweeping::Failed {
+            campaign.settle_in(&mut step, others.with(JobStage::Failed));
+        }
+"#,
         replace: r#"        let _ = others;
-        step.decide(Sweeping::Failed)"#,
+"#,
     },
     Mutant {
         name: "service-error-while-open-costs",

@@ -17,18 +17,19 @@ const QUEUE: &str = "queue row";
 /// One statement, so one snapshot. FULL JOIN: a service without a breaker and a breaker without a
 /// service are both seen.
 const READ: &str = "\
-    SELECT q.state AS queue_state, q.epoch, q.version, q.last_seen, q.pause, q.again, q.acknowledged, \
+    SELECT q.state AS queue_state, q.epoch, q.version, q.last_seen, q.pause, q.again, a.acknowledged, \
            s.name, s.standing, s.failure_threshold, s.cool_down_ns, \
            b.service, b.state, b.since, b.hold, b.failure_count, b.opening, b.opened_at \
     FROM andon_services s FULL JOIN andon_breakers b ON b.service = s.name \
-    RIGHT JOIN andon_queue q ON TRUE";
+    RIGHT JOIN andon_queue q ON TRUE \
+    LEFT JOIN andon_acknowledgements a ON a.epoch = q.epoch AND q.state = 'PAUSED'";
 
 pub(super) async fn read(connection: &mut Connection) -> Result<Gate> {
     let rows = sqlx::query(READ).fetch_all(connection).await?;
     let first = rows
         .first()
         .ok_or_else(|| corrupt(QUEUE, "it is missing"))?;
-    let queue = read_queue(&Row::new(first, QUEUE))?;
+    let mut queue = read_queue(&Row::new(first, QUEUE))?;
     let mut breakers = Vec::with_capacity(rows.len());
     for row in &rows {
         let service: Option<String> = row.try_get("service")?;
@@ -50,6 +51,11 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Gate> {
             (None, None) => {}
         }
     }
+    // A server of a version that knows no acknowledgements leaves one where it is when it opens a breaker.
+    queue.acknowledged = queue.acknowledged.filter(|acknowledged| {
+        let mut openings = breakers.iter().filter_map(|one| one.opening.as_ref());
+        openings.all(|opening| opening.at <= acknowledged.at)
+    });
     Ok(Gate::try_from(GateRecord { queue, breakers })?)
 }
 
@@ -116,7 +122,7 @@ pub(super) async fn initialise(connection: &mut Connection, gate: &Gate) -> Resu
         write_service(connection, INSERT_SERVICE, breaker).await?;
         write_breaker(connection, INSERT_BREAKER, breaker).await?;
     }
-    Ok(())
+    write_acknowledgement(connection, &queue).await
 }
 
 /// Writes what differs. The order suits a database whose triggers are not deferred (I1): a queue that
@@ -151,15 +157,32 @@ pub(super) async fn write(connection: &mut Connection, before: &Gate, after: &Ga
     if is_queue_changed && is_active {
         write_queue(connection, UPDATE_QUEUE, &queue).await?;
     }
+    if before.queue().record().acknowledged != queue.acknowledged {
+        write_acknowledgement(connection, &queue).await?;
+    }
+    Ok(())
+}
+
+/// There is one at most: of the present stop.
+async fn write_acknowledgement(connection: &mut Connection, queue: &QueueRecord) -> Result<()> {
+    sqlx::query("DELETE FROM andon_acknowledgements")
+        .execute(&mut *connection)
+        .await?;
+    if let Some(acknowledged) = &queue.acknowledged {
+        sqlx::query("INSERT INTO andon_acknowledgements (epoch, acknowledged) VALUES ($1, $2)")
+            .bind(i64::from(queue.epoch))
+            .bind(json(acknowledged))
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }
 
 const INSERT_QUEUE: &str = "INSERT INTO andon_queue \
-    (id, state, epoch, version, last_seen, pause, again, acknowledged) \
-    VALUES (1, $1, $2, $3, $4, $5, $6, $7)";
+    (id, state, epoch, version, last_seen, pause, again) VALUES (1, $1, $2, $3, $4, $5, $6)";
 const UPDATE_QUEUE: &str = "UPDATE andon_queue SET \
-    state = $1, epoch = $2, version = $3, last_seen = $4, pause = $5, again = $6, \
-    acknowledged = $7 WHERE id = 1";
+    state = $1, epoch = $2, version = $3, last_seen = $4, pause = $5, again = $6 \
+    WHERE id = 1";
 
 async fn write_queue(
     connection: &mut Connection,
@@ -177,7 +200,6 @@ async fn write_queue(
         .bind(Time(queue.last_seen))
         .bind(queue.pause.as_ref().map(json))
         .bind(queue.again.as_ref().map(json))
-        .bind(queue.acknowledged.as_ref().map(json))
         .execute(connection)
         .await?;
     one(written.rows_affected(), || QUEUE.to_owned())

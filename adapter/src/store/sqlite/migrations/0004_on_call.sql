@@ -1,10 +1,13 @@
 -- Who has the present stop in hand: nobody, or one person. It holds nothing paused and resumes nothing (R7).
-ALTER TABLE andon_queue ADD COLUMN acknowledged TEXT
-    CONSTRAINT andon_queue_acknowledged_only_paused CHECK (acknowledged IS NULL OR pause IS NOT NULL);
+CREATE TABLE IF NOT EXISTS andon_acknowledgements (
+    epoch INTEGER NOT NULL PRIMARY KEY,
+    acknowledged TEXT NOT NULL,
+    CONSTRAINT andon_acknowledgements_json CHECK (json_valid(acknowledged))
+) STRICT;
 
 -- Leases that an operator took from sessions that live on, so that their workers are told (R24, R30). They
 -- go with their session.
-CREATE TABLE andon_lost_leases (
+CREATE TABLE IF NOT EXISTS andon_lost_leases (
     session_id BLOB NOT NULL,
     job_id BLOB NOT NULL,
     PRIMARY KEY (session_id, job_id),
