@@ -201,7 +201,7 @@ async fn r35_settings_that_lose_what_was_acknowledged_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_is_not_told_is_wrong_with_its_failure_and_its_next_try() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("key"), "secret").unwrap();
+    std::fs::write(folder.path().join("key"), "a secret of enough characters").unwrap();
     let config = "[[webhooks]]\nurl = \"http://127.0.0.1:9/hook\"\nsecret = { file = \"key\" }\n";
     std::fs::write(folder.path().join("andon.toml"), config).unwrap();
     let server = cli::serve(folder.path(), &["--service", "crm"]);
