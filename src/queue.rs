@@ -44,7 +44,7 @@ pub struct Active;
 pub struct Paused {
     pause: Pause,
     again: Option<Pause>,
-    acknowledged: Option<Acknowledgement>,
+    acknowledged: Option<Box<Acknowledgement>>,
 }
 
 /// That a person has a stop in hand: who, since when, and what they said. It resumes nothing (R7).
@@ -149,7 +149,7 @@ impl Queue<Paused> {
 
     /// Who has this stop in hand, if anybody.
     pub fn acknowledged(&self) -> Option<&Acknowledgement> {
-        self.state.acknowledged.as_ref()
+        self.state.acknowledged.as_deref()
     }
 }
 
@@ -212,7 +212,7 @@ impl From<QueueRecord> for AnyQueue {
                 state: Paused {
                     pause,
                     again,
-                    acknowledged,
+                    acknowledged: acknowledged.map(Box::new),
                 },
             }),
         }
@@ -236,7 +236,8 @@ impl AnyQueue {
             Self::Active(_) => (None, None, None),
             Self::Paused(q) => {
                 let state = q.state.clone();
-                (Some(state.pause), state.again, state.acknowledged)
+                let acknowledged = state.acknowledged.map(|acknowledged| *acknowledged);
+                (Some(state.pause), state.again, acknowledged)
             }
         };
         QueueRecord {
@@ -301,7 +302,7 @@ impl AnyQueue {
     pub(crate) fn evolve_acknowledged(&mut self, acknowledged: Option<Acknowledgement>) {
         match self {
             Self::Active(_) => {}
-            Self::Paused(q) => q.state.acknowledged = acknowledged,
+            Self::Paused(q) => q.state.acknowledged = acknowledged.map(Box::new),
         }
     }
 
