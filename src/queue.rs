@@ -1,5 +1,6 @@
 //! The queue: one row that says whether the line runs (section 1 of the rules).
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use crate::gate::AllBreakersClosed;

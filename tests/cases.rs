@@ -1164,6 +1164,7 @@ fn r30_a_confirmation_holds_from_its_question_until_its_time_to_live() {
     assert_eq!([9, 10, 11, 12].map(is_given), [false, true, true, false]);
 }
 
+#[expect(clippy::unwrap_used, reason = "no test acknowledges a stop of epoch 0")]
 fn acknowledge(epoch: u64) -> Command {
     let epoch = Epoch::new(epoch).unwrap();
     Command::Acknowledge { epoch }

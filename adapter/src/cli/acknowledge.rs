@@ -26,13 +26,12 @@ fn epoch(text: &str) -> Result<Epoch, String> {
 /// Acknowledges the stop that was named, or the one that is shown first.
 pub(super) async fn run(args: AcknowledgeArgs) -> Result {
     let client = args.client.client()?;
-    let epoch = match args.epoch {
-        Some(epoch) => epoch.get(),
-        None => {
-            let path = "api/v1/queue-management/status";
-            let status: Status = client.get(path, &[(); 0]).await?.read()?;
-            present(&status)?
-        }
+    let epoch = if let Some(epoch) = args.epoch {
+        epoch.get()
+    } else {
+        let path = "api/v1/queue-management/status";
+        let status: Status = client.get(path, &[(); 0]).await?.read()?;
+        present(&status)?
     };
     let reason = args.reason.get(args.client.json);
     let mut body = reason_body(reason.as_deref());

@@ -241,7 +241,7 @@ on_every_store! {
         assert_eq!(after["queue"]["acknowledged"], stands);
         assert_eq!(after["queue"]["version"], before["queue"]["version"], "nobody has to look again (R11)");
         assert_eq!(status_of(server, &campaign).await, "PAUSED");
-        server.clock.advance(std::time::Duration::from_secs(60));
+        server.clock.advance(std::time::Duration::from_mins(1));
         let second = server.post_json(&path, json!({"epoch": 1, "reason": "me too"})).await;
         assert_eq!(second.data()["already_acknowledged"], true);
         assert_eq!(second.data()["acknowledged"], stands);
@@ -845,7 +845,8 @@ impl Scene {
                 "/queue-management/resume-queue"
                 | "/queue-management/resume-service"
                 | "/queue-management/pause-queue"
-                | "/queue-management/circuit-breakers/{service}/reset",
+                | "/queue-management/circuit-breakers/{service}/reset"
+                | "/jobs/{id}/expire-lease",
             ) => (&leased, empty),
             ("post", "/queue-management/pause-service") => (&leased, json!({"service": "apollo"})),
             ("post", "/queue-management/acknowledge") => {
@@ -876,7 +877,6 @@ impl Scene {
             ("post", "/jobs/{id}/pause" | "/jobs/{id}/cancel") => (&self.waiting, empty),
             ("post", "/jobs/{id}/postpone") => (&self.waiting, json!({"seconds": 0})),
             ("post", "/jobs/{id}/retry") => (&self.failed, empty),
-            ("post", "/jobs/{id}/expire-lease") => (&leased, empty),
             ("post", "/worker/register") => (
                 &leased,
                 json!({"name": "new", "kinds": ["k"], "services": ["openai"], "lease_seconds": 60}),

@@ -185,11 +185,10 @@ impl Tables {
         self.sessions.put(session.id, Arc::new(row));
         if session.ended_at.is_some() {
             let (first, last) = (JobId::from_u128(0), JobId::from_u128(u128::MAX));
-            let lost = self
-                .lost_leases
-                .range((session.id, first)..=(session.id, last));
-            let lost: Vec<_> = lost.map(|(key, ())| *key).collect();
-            for key in lost {
+            let of_session = (session.id, first)..=(session.id, last);
+            let taken = self.lost_leases.range(of_session);
+            let taken: Vec<_> = taken.map(|(key, ())| *key).collect();
+            for key in taken {
                 self.lost_leases.delete(key);
             }
         }
