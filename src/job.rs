@@ -855,7 +855,7 @@ impl AnyJob {
             return step.decide(Sweeping::NotHeld);
         }
         let token = self.token();
-        self.take_lease(step, campaign, others, |stage| match stage {
+        self.take_lease(step, gate, campaign, others, |stage| match stage {
             JobStage::Cancelled => JobEvent::JobLeaseEnded { token },
             _ => JobEvent::JobSwept { token, stage },
         })
@@ -885,12 +885,9 @@ impl AnyJob {
         }
         let step = Step::new(gate, by, now);
         let token = self.token();
-        Ok(
-            self.take_lease(step, campaign, others, |stage| JobEvent::JobLeaseExpired {
-                token,
-                stage,
-            }),
-        )
+        Ok(self.take_lease(step, gate, campaign, others, |stage| {
+            JobEvent::JobLeaseExpired { token, stage }
+        }))
     }
 
     /// R24: what taking the lease of a held job away makes of it: a cancelled one stays CANCELLED, any
@@ -898,12 +895,13 @@ impl AnyJob {
     /// (R27).
     fn take_lease(
         &self,
-        mut step: Step<'_>,
+        mut step: Step,
+        gate: &Gate,
         campaign: &AnyCampaign,
         others: JobCounts,
         event: impl FnOnce(JobStage) -> JobEvent,
     ) -> Decision<Sweeping> {
-        let (stage, sweeping) = if self.status(&step.gate, campaign) == JobStatus::Cancelled {
+        let (stage, sweeping) = if self.status(gate, campaign) == JobStatus::Cancelled {
             (JobStage::Cancelled, Sweeping::LeaseEnded)
         } else if self.attempt() < self.max_attempts() {
             (JobStage::Pending, Sweeping::Returned)
