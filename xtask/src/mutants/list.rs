@@ -24,7 +24,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         rules: "R2, I1",
         what: "a breaker that a report opens does not pause the queue",
         file: "src/gate.rs",
-        find: r#"                        step.pause_queue_with_breaker(opening);
+        find: r#"                        step.pause_queue_with_breaker(&self.queue, opened.opening().clone());
 "#,
         replace: r#""#,
     },
@@ -34,7 +34,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         what: "a breaker that is opened by hand does not pause the queue",
         file: "src/gate.rs",
         find: r#"        step.push_gate(event);
-        step.pause_queue_by_hand(pause);
+        step.pause_queue_by_hand(&self.queue, pause);
 "#,
         replace: r#"        step.push_gate(event);
 "#,
@@ -202,15 +202,13 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         rules: "R12, R7, I5",
         what: "the reset of the last breaker also resumes the queue",
         file: "src/gate.rs",
-        find: r#"        let still_blocking = step.gate.blockers();
-        let queue = step.gate.queue.state();
+        find: r#"        let after = step.after(self);
 "#,
-        replace: r#"        if step.gate.blockers().is_empty() {
+        replace: r#"        if step.after(self).blockers().is_empty() {
             step.stamp.epoch = self.epoch().next()?;
             step.push_gate(GateEvent::QueueResumed);
         }
-        let still_blocking = step.gate.blockers();
-        let queue = step.gate.queue.state();
+        let after = step.after(self);
 "#,
     },
     Mutant {
@@ -242,8 +240,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
         rules: "R13, I18",
         what: "a success closes an OPEN breaker",
         file: "src/gate.rs",
-        find: r#"            (AnyBreaker::Open(_), _) => {
-                step.push_gate(tallied(Tally::WhileOpen));"#,
+        find: r#"            (AnyBreaker::Open(_), origin) => {
+                step.push_gate(tallied(service, Tally::WhileOpen, origin));"#,
         replace: r#"            (AnyBreaker::Open(_), None) => {
                 step.gate_change(self)?;
                 step.push_gate(GateEvent::BreakerReset {
@@ -252,8 +250,8 @@ pub(crate) const MUTANTS: &[Mutant] = &[
                 });
                 Ok(Verdict::Counted)
             }
-            (AnyBreaker::Open(_), _) => {
-                step.push_gate(tallied(Tally::WhileOpen));"#,
+            (AnyBreaker::Open(_), origin) => {
+                step.push_gate(tallied(service, Tally::WhileOpen, origin));"#,
     },
     Mutant {
         name: "success-leaves-the-count",
