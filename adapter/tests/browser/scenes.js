@@ -91,7 +91,7 @@ export const SCENES = [
       await send(page, "Pause the queue", { usual: "Maintenance" });
       await page.getByText("Acknowledge this stop").click();
       await send(page, "I have it in hand", { usual: "I am looking into it" });
-      await reads(page, ".in-hand", "Acknowledged by day-shift");
+      await reads(page, ".in-hand", "Acknowledged by operator day-shift");
       return page;
     },
   },

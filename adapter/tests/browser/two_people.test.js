@@ -51,7 +51,7 @@ story("r7_one_person_takes_a_stop_in_hand_and_the_other_sees_who_has_it", { toke
   await night.getByText("Acknowledge this stop").click();
   await send(night, "I have it in hand", { usual: "I am looking into it" });
   await isTold(night, "Acknowledged", "It was not resumed");
-  await reads(day, ".in-hand", "Acknowledged by night-shift", "I am looking into it");
+  await reads(day, ".in-hand", "Acknowledged by operator night-shift", "I am looking into it");
   assert.equal(await day.getByText("Acknowledge this stop").count(), 0, "one person is enough");
   await seesLine(day, "PAUSED – READY TO RESUME");
   assert.equal((await database.queue()).state, "PAUSED");
