@@ -81,6 +81,7 @@ pub mod origin;
 pub mod permit;
 pub mod queue;
 pub mod refusal;
+pub mod retention;
 pub mod session;
 #[cfg(feature = "serde")]
 mod stored;

@@ -134,6 +134,20 @@ pub enum Refusal {
         /// Its status.
         status: JobStatus,
     },
+    /// Retention has removed the job: it is only counted.
+    Removed {
+        /// The job.
+        job: JobId,
+        /// When it was removed.
+        at: Timestamp,
+    },
+    /// R26, R29: retention has removed unique keys of the job's campaign.
+    KeysRemoved {
+        /// The job.
+        job: JobId,
+        /// When the first of them was removed.
+        at: Timestamp,
+    },
     /// R21: the job cannot be claimed now.
     NotClaimable {
         /// The job.
@@ -327,6 +341,17 @@ impl fmt::Display for Refusal {
             Self::NoLease { job, status } => write!(
                 f,
                 "cannot expire the lease of job {job}: it is {status}, and no worker holds it"
+            ),
+            Self::Removed { job, at } => write!(
+                f,
+                "job {job} was removed by retention on {}; its campaign still counts it",
+                at.date()
+            ),
+            Self::KeysRemoved { job, at } => write!(
+                f,
+                "cannot retry job {job}: unique keys of its campaign were removed by retention on {}; \
+                 add the work to another campaign",
+                at.date()
             ),
             Self::NotClaimable { job, why } => {
                 write!(f, "cannot claim job {job}: ")?;

@@ -1,6 +1,7 @@
 //! andon as a product.
 
 pub mod api;
+pub mod archive;
 mod chart;
 pub mod cli;
 pub mod client;

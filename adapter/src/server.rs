@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::limits::Limits;
 use crate::api::{self, App, Stop};
+use crate::line::retention::Retention;
 use crate::line::{self, Line, Settings};
 use crate::ops::auth::Auth;
 use crate::ops::config::{self, Config, Token};
@@ -54,6 +55,8 @@ pub struct ServerConfig {
     pub tokens: Vec<Token>,
     /// Who is told of a stop.
     pub webhooks: Vec<Webhook>,
+    /// What is removed, and after how long.
+    pub retention: Retention,
 }
 
 impl ServerConfig {
@@ -69,6 +72,7 @@ impl ServerConfig {
             strict_operators: false,
             tokens: Vec::new(),
             webhooks: Vec::new(),
+            retention: Retention::default(),
         }
     }
 }
@@ -88,6 +92,7 @@ impl ServerConfig {
             strict_operators: config.strict_operators,
             tokens: config.tokens.clone(),
             webhooks: config.webhooks()?,
+            retention: config.retention.clone(),
         })
     }
 }
@@ -154,6 +159,7 @@ pub struct RunningServer {
     serving: JoinHandle<()>,
     background: JoinHandle<()>,
     webhooks: JoinHandle<()>,
+    retention: JoinHandle<()>,
 }
 
 impl RunningServer {
@@ -177,6 +183,9 @@ impl RunningServer {
         }
         if self.webhooks.await.is_err() {
             tracing::error!("the webhooks had ended on their own");
+        }
+        if self.retention.await.is_err() {
+            tracing::error!("retention had ended on its own");
         }
         if self.background.await.is_err() {
             tracing::error!("the background passes had ended on their own");
@@ -241,7 +250,12 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         stop.clone(),
     ));
     let background = tokio::spawn(background(line.clone(), is_started, stop.clone()));
+    let hooks = config.webhooks.iter().map(Webhook::name).collect();
     let webhooks = sender(line.clone(), config.webhooks, stop.clone());
+    let retention = tokio::spawn({
+        let (line, stop) = (line.clone(), stop.clone());
+        async move { line.run_retention(config.retention, hooks, stop).await }
+    });
     Ok(RunningServer {
         addr,
         line,
@@ -249,6 +263,7 @@ pub async fn start(config: ServerConfig) -> Result<RunningServer, Error> {
         serving,
         background,
         webhooks,
+        retention,
     })
 }
 

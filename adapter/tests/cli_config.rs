@@ -220,6 +220,7 @@ fn help_of_every_command() {
         "explain",
         "flow",
         "drill",
+        "archive",
         "audit",
         "doctor",
         "migrate",

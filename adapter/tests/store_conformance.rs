@@ -33,6 +33,8 @@ mod locks;
 mod pages;
 #[path = "store_conformance/record.rs"]
 mod record;
+#[path = "store_conformance/retention.rs"]
+mod retention;
 #[path = "store_conformance/series.rs"]
 mod series;
 #[path = "store_conformance/transactions.rs"]
@@ -136,6 +138,10 @@ on_every_store! {
     i14_the_first_answer_under_a_key_is_kept in record,
     i14_old_answers_are_forgotten_and_new_ones_are_not in record,
     notes_are_written_over in record,
+
+    r29_old_jobs_are_proposed_in_order in retention,
+    i11_a_removed_job_is_counted_and_known in retention,
+    r31_entries_go_behind_the_checkpoint in retention,
 
     samples_are_read_as_they_were_written_in_order_of_time in series,
     a_bucket_has_one_sample in series,

@@ -10,15 +10,17 @@ use std::time::Duration;
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignEvent, CampaignId, Corrupt, Entry, Epoch, Event, Gate, JobCounts, JobId,
-    JobStage, Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
+    AnyCampaign, CallNumber, CampaignEvent, CampaignId, Corrupt, Entry, Epoch, Event, Gate,
+    JobCounts, JobId, JobStage, Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict,
+    Version,
 };
 use andon_adapter::store::memory::MemoryStore;
 use andon_adapter::store::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
-    ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
-    JournalFilter, JournalRow, Misfit, Page, PendingAround, Program, Result, SampleFilter,
-    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx,
+    Access, Archived, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock,
+    CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion,
+    JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program,
+    RemovalLook, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
+    Store, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -643,6 +645,75 @@ impl Tx for ServerTx {
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         reach(&self.link).await?;
         self.inner.call_counts_prune(before, limit).await
+    }
+
+    async fn jobs_old(
+        &mut self,
+        after: Option<JobId>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<RemovalLook> {
+        reach(&self.link).await?;
+        self.inner.jobs_old(after, before, limit).await
+    }
+
+    async fn jobs_remove(&mut self, jobs: &[JobRow], at: Timestamp) -> Result<()> {
+        reach(&self.link).await?;
+        self.inner.jobs_remove(jobs, at).await
+    }
+
+    async fn job_removed(&mut self, id: JobId) -> Result<Option<Timestamp>> {
+        reach(&self.link).await?;
+        self.inner.job_removed(id).await
+    }
+
+    async fn jobs_removed_total(&mut self) -> Result<u64> {
+        reach(&self.link).await?;
+        self.inner.jobs_removed_total().await
+    }
+
+    async fn keys_removed(&mut self, campaign: CampaignId) -> Result<Option<Timestamp>> {
+        reach(&self.link).await?;
+        self.inner.keys_removed(campaign).await
+    }
+
+    async fn removed_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        reach(&self.link).await?;
+        self.inner.removed_prune(before, limit).await
+    }
+
+    async fn archive_lock(&mut self) -> Result<bool> {
+        reach(&self.link).await?;
+        self.inner.archive_lock().await
+    }
+
+    async fn archived(&mut self) -> Result<Option<Archived>> {
+        reach(&self.link).await?;
+        self.inner.archived().await
+    }
+
+    async fn archived_campaigns_of(&mut self, ids: &[CampaignId]) -> Result<Vec<AnyCampaign>> {
+        reach(&self.link).await?;
+        self.inner.archived_campaigns_of(ids).await
+    }
+
+    async fn archived_campaigns(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<AnyCampaign>> {
+        reach(&self.link).await?;
+        self.inner.archived_campaigns(after, limit).await
+    }
+
+    async fn journal_archive(
+        &mut self,
+        archived: &Archived,
+        changed: &[AnyCampaign],
+        deleted: &[CampaignId],
+    ) -> Result<()> {
+        reach(&self.link).await?;
+        self.inner.journal_archive(archived, changed, deleted).await
     }
 
     async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>> {

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use futures::stream::unfold;
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,8 @@ impl Streams {
 
 /// Control changes as they are journalled. `Last-Event-ID` replays what came after it; without it the
 /// stream starts with what comes next. Entries are read only as fast as the reader takes them, so a
-/// slow one is never buffered for.
+/// slow one is never buffered for. Where some of what it asks for was archived, the first event is
+/// `journal_archived`, and says up to which entry: whoever gets it reads the line anew.
 #[utoipa::path(get, path = "/events", tag = "queue management",
     params(("Last-Event-ID" = Option<u64>, Header, description = "The number of the last entry that the reader has")),
     responses((status = 200, description = "Entries of the journal as they are written", body = String,
@@ -100,13 +102,14 @@ async fn events(
         Some(seq) => seq,
         None => tail.newest().await?,
     };
+    let archived = tail.archived().await?.filter(|seq| after < *seq);
     let stop = stop.map_or_else(CancellationToken::new, |stop| stop.0.0);
-    Ok(stream(tail, after, permit, stop, PACE))
+    Ok(stream(tail, (after, archived), permit, stop, PACE))
 }
 
 fn stream(
     tail: Tail,
-    after: i64,
+    (after, archived): (i64, Option<i64>),
     permit: OwnedSemaphorePermit,
     stop: CancellationToken,
     pace: Pace,
@@ -115,6 +118,7 @@ fn stream(
         recent: tail.follow(pace.poll),
         tail,
         after,
+        archived,
         waiting: VecDeque::new(),
         given_at: None,
         pace,
@@ -132,6 +136,8 @@ struct Reader {
     tail: Tail,
     recent: watch::Receiver<Recent>,
     after: i64,
+    /// Up to which entry what it asks for was archived, until it is told.
+    archived: Option<i64>,
     /// Read and not yet sent.
     waiting: VecDeque<Arc<Sent>>,
     /// When it was given the last event.
@@ -153,6 +159,12 @@ impl Reader {
         {
             tracing::debug!("a reader of events was too slow");
             return None;
+        }
+        if let Some(seq) = self.archived.take() {
+            let missed = json!({"after": self.after, "archived_up_to": seq});
+            self.after = seq;
+            let event = Event::default().id(seq.to_string());
+            return Some(event.event("journal_archived").data(missed.to_string()));
         }
         loop {
             if let Some(sent) = self.waiting.pop_front() {
@@ -220,7 +232,7 @@ mod tests {
     }
 
     fn body(tail: &Tail, stop: &CancellationToken) -> BodyDataStream {
-        let sse = stream(tail.clone(), 0, permit(), stop.clone(), QUICK);
+        let sse = stream(tail.clone(), (0, None), permit(), stop.clone(), QUICK);
         sse.into_response().into_body().into_data_stream()
     }
 
@@ -253,7 +265,7 @@ mod tests {
         assert!(event.contains("id: 1"), "{event}");
         tokio::time::sleep(QUICK.slow_after * 2).await;
         assert_eq!(text(&mut body).await, None);
-        let sse = stream(tail, 1, permit(), stop, QUICK);
+        let sse = stream(tail, (1, None), permit(), stop, QUICK);
         let mut body = sse.into_response().into_body().into_data_stream();
         assert!(text(&mut body).await.unwrap().contains("id: 2"));
     }
@@ -266,7 +278,13 @@ mod tests {
         for number in 1..=3 {
             pause(&line).await;
             // It starts where the early one is, and so is told the same from there on.
-            let sse = stream(tail.clone(), number - 1, permit(), stop.clone(), QUICK);
+            let sse = stream(
+                tail.clone(),
+                (number - 1, None),
+                permit(),
+                stop.clone(),
+                QUICK,
+            );
             let mut late = sse.into_response().into_body().into_data_stream();
             for body in [&mut early, &mut late] {
                 let mut event = text(body).await.unwrap();

@@ -15,11 +15,20 @@ use crate::store::{JournalFilter, JournalOrder};
 /// How many openings a scrape counts at most: those of the newest entries.
 const ENTRIES_MAX: u32 = 10_000;
 
+/// What retention has taken away.
+#[derive(Clone, Copy)]
+struct Gone {
+    jobs: u64,
+    entries: u64,
+}
+
 /// What a scrape reads, of one snapshot.
 struct Read {
     snapshot: Snapshot,
     /// Openings by service.
     openings: BTreeMap<String, u64>,
+    /// What retention has taken away.
+    gone: Gone,
     /// The webhooks that a server has looked at, by name.
     webhooks: Vec<(String, Health)>,
 }
@@ -41,7 +50,17 @@ pub(super) async fn text(line: &Line, webhooks: &[String]) -> String {
                     limit: ENTRIES_MAX,
                     ..JournalFilter::default()
                 };
-                let mut openings = BTreeMap::new();
+                let archived = tx.archived().await?;
+                let gone = Gone {
+                    jobs: tx.jobs_removed_total().await?,
+                    entries: archived.as_ref().map_or(0, |archived| archived.entries),
+                };
+                let archived = archived.map(|archived| archived.openings);
+                let mut openings: BTreeMap<String, u64> = archived
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(service, n)| (service.to_string(), n))
+                    .collect();
                 for row in tx.journal(&filter).await? {
                     if let Some(service) = row.entry.event.service() {
                         *openings.entry(service.to_string()).or_default() += 1;
@@ -50,13 +69,14 @@ pub(super) async fn text(line: &Line, webhooks: &[String]) -> String {
                 Ok(Read {
                     snapshot,
                     openings,
+                    gone,
                     webhooks,
                 })
             })
         })
         .await;
     match read {
-        Ok(read) => readable(&read.snapshot, &read.openings) + &told(&read.webhooks),
+        Ok(read) => readable(&read.snapshot, &read.openings, read.gone) + &told(&read.webhooks),
         Err(error) => {
             tracing::error!(cause = ?error, "the gate cannot be read for a scrape");
             let mut text = String::new();
@@ -95,7 +115,7 @@ fn label(text: &str) -> String {
         .replace('\n', " ")
 }
 
-fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
+fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>, gone: Gone) -> String {
     let gate = &snapshot.gate;
     let mut text = String::new();
     gauge(
@@ -173,7 +193,7 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
         .breakers()
         .map(|b| of_service(b, openings.get(b.service().as_str()).copied().unwrap_or(0)))
         .collect();
-    let help = "Openings in the journal, however short.";
+    let help = "Openings in the journal and its archive, however short.";
     family(
         &mut text,
         "andon_breaker_openings_total",
@@ -182,6 +202,21 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>) -> String {
         &opened,
     );
     work(&mut text, snapshot);
+    let help = "Finished jobs that retention has removed; the counts above include them.";
+    family(
+        &mut text,
+        "andon_jobs_removed_total",
+        "counter",
+        help,
+        &[("", gone.jobs)],
+    );
+    family(
+        &mut text,
+        "andon_journal_archived_total",
+        "counter",
+        "Entries of the journal that were archived.",
+        &[("", gone.entries)],
+    );
     text
 }
 

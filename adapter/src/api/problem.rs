@@ -6,6 +6,7 @@
 //! | 401, 403 | no credential, or not this one | whoever gives out tokens |
 //! | 404, 405, 415 | no such thing, method or media type | the client's author |
 //! | 409 | refused by a rule | the operator: the `code` and the facts say what blocks |
+//! | 410 | retention has removed it | nobody: it is over |
 //! | 412, 428 | the line has changed since it was looked at, or the version is missing | the operator: look again |
 //! | 413, 422 | too large, or well-formed but invalid | the client's author: the path is named |
 //! | 503 | the store cannot be reached, or a row cannot be | whoever runs andon; no state is guessed |
@@ -117,6 +118,7 @@ pub fn problem(error: &line::Error) -> Problem {
         line::Error::Store(store::Error::SchemaNotCurrent | store::Error::SchemaUnknown { .. }) => {
             (503, "schema_not_current", json!({}))
         }
+        line::Error::Archive(_) => (503, "archive", json!({})),
         line::Error::Store(store::Error::Conflict(_)) => (503, "busy", json!({})),
         line::Error::Store(
             store::Error::Unreachable(_)
@@ -213,6 +215,16 @@ fn refused(refusal: &Refusal) -> (u16, &'static str, Value) {
             409,
             "no_lease",
             json!({"job_id": job, "job_status": status}),
+        ),
+        Refusal::Removed { job, at } => (
+            410,
+            "removed",
+            json!({"job_id": job, "removed_at": shapes::words(*at)}),
+        ),
+        Refusal::KeysRemoved { job, at } => (
+            409,
+            "keys_removed",
+            json!({"job_id": job, "removed_at": shapes::words(*at)}),
         ),
         Refusal::NotClaimable { job, .. } => (409, "not_claimable", json!({"job_id": job})),
         Refusal::SessionEnded { ended_at } => (

@@ -1270,6 +1270,9 @@ pub struct HistoryPage {
     pub items: Vec<HistoryItem>,
     /// What to send as `after` for the next page; none on the last.
     pub next_cursor: Option<String>,
+    /// The entries up to this one are in the archive; left out if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archived_up_to: Option<i64>,
 }
 
 /// The journal, newest first, paged by number (R31).
@@ -1301,9 +1304,11 @@ async fn history(
         },
         limit: per_page.saturating_add(1),
     };
-    let mut rows = app
+    let (mut rows, archived) = app
         .line
-        .query(move |tx| Box::pin(async move { Ok(tx.journal(&filter).await?) }))
+        .query(move |tx| {
+            Box::pin(async move { Ok((tx.journal(&filter).await?, tx.archived().await?)) })
+        })
         .await?;
     let is_more = rows.len() > per_page as usize;
     rows.truncate(per_page as usize);
@@ -1314,6 +1319,7 @@ async fn history(
     Ok(done(HistoryPage {
         items: rows.iter().map(history_item).collect(),
         next_cursor,
+        archived_up_to: archived.map(|archived| archived.seq),
     }))
 }
 

@@ -119,7 +119,7 @@ impl From<client::Error> for Failure {
 /// The exit code of a problem, by its HTTP status.
 fn exit_of(problem: &Problem) -> Exit {
     match (problem.status, problem.code.as_str()) {
-        (400 | 404 | 405 | 413 | 415 | 422 | 428, _) => Exit::Usage,
+        (400 | 404 | 405 | 410 | 413 | 415 | 422 | 428, _) => Exit::Usage,
         (403 | 409, _) => Exit::Refused,
         (412, _) => Exit::Stale,
         // The database answers, and what it says cannot be: trying again does not help.
@@ -173,6 +173,7 @@ impl Failure {
             line::Error::Refused(_) => Self::new(Exit::Refused, text),
             line::Error::Changed(_) => Self::new(Exit::Stale, text),
             line::Error::NotFound { .. } | line::Error::Invalid(_) => Self::usage(text),
+            line::Error::Archive(_) => Self::new(Exit::Other, text),
             line::Error::Store(error) => Self::of_store(&error, text),
         }
     }

@@ -5,6 +5,7 @@
 //! and `drill` alone: 10 paused · 11 not ready.
 
 mod acknowledge;
+mod archive;
 mod audit;
 mod campaigns;
 mod completions;
@@ -96,6 +97,8 @@ enum Command {
     Drill(drill::DrillArgs),
     /// Fold the journal, compare it with what is stored, and look whether the rows fit
     Audit(audit::AuditArgs),
+    /// Check archives of the journal
+    Archive(archive::ArchiveArgs),
     /// Say in plain words what is wrong with a line, and what to do
     Doctor(doctor::DoctorArgs),
     /// Bring the database's schema up to date
@@ -276,6 +279,7 @@ impl Command {
             Self::Flow(args) => args.is_json(),
             Self::Drill(args) => args.client.json.json,
             Self::Audit(args) => args.database.json.json,
+            Self::Archive(args) => args.is_json(),
             Self::Doctor(args) => args.json.json,
             Self::Migrate(args) => args.database.json.json,
             Self::Token(args) => args.json.json,
@@ -301,6 +305,7 @@ impl Command {
             Self::Flow(args) => flow::run(args).await,
             Self::Drill(args) => drill::run(args).await,
             Self::Audit(args) => audit::run(args).await,
+            Self::Archive(args) => archive::run(args).await,
             Self::Doctor(args) => doctor::run(args).await,
             Self::Migrate(args) => migrate::run(args).await,
             Self::Token(args) => {

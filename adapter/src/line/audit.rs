@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use andon::{AnyCampaign, Epoch, Ledger, Timestamp, Version};
+use andon::{AnyCampaign, Epoch, Timestamp, Version};
 
-use super::Result;
+use super::{Result, retention};
 use crate::store::{CampaignFilter, JournalFilter, JournalOrder, Misfit, Page, Tx};
 
 /// How many entries or campaigns are read at a time.
@@ -17,7 +17,7 @@ const SWEEP_LATE: Duration = Duration::from_mins(1);
 /// What an audit found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// How many entries the journal has.
+    /// How many entries the journal has, the archived ones included.
     pub entries: u64,
     /// How many campaigns are stored.
     pub campaigns: u64,
@@ -33,18 +33,19 @@ pub struct Audit {
     pub overdue: Option<String>,
 }
 
-/// R32: folds the journal from its start and compares it with the stored gate and campaigns, and then
+/// R32: folds the journal from its start, or from the checkpoint behind what was archived, and compares it with the stored gate and campaigns, and then
 /// looks whether counts, leases and what belongs together fit. It reads one snapshot, locks nothing,
 /// and changes nothing.
 pub async fn audit(tx: &mut dyn Tx) -> Result<Audit> {
     let gate = tx.gate().await?;
-    let mut ledger = Ledger::default();
+    let (mut ledger, archived) = retention::checkpoint(tx).await?;
     let mut filter = JournalFilter {
+        after_seq: archived.as_ref().map(|archived| archived.seq),
         order: JournalOrder::OldestFirst,
         limit: BATCH,
         ..JournalFilter::default()
     };
-    let mut entries = 0u64;
+    let mut entries = archived.map_or(0, |archived| archived.entries);
     loop {
         let batch = tx.journal(&filter).await?;
         let Some(last) = batch.last() else { break };

@@ -10,6 +10,7 @@ use andon::{
 };
 use serde_json::Value;
 
+use super::retention::{no_such_job, refuse_without_keys};
 use super::{Changes, Error, InvalidField, Result};
 use crate::store::{
     AttemptRow, CampaignLock, CampaignRow, GateLock, Insertion, JobFilter, JobRow, Page,
@@ -223,21 +224,20 @@ struct Locked {
 
 /// Locks a job's campaign, then the job, and counts the others under the lock (R27).
 async fn lock(tx: &mut dyn Tx, id: JobId) -> Result<Locked> {
-    let unknown = || Error::unknown_job(id);
-    let campaign_id = tx
-        .jobs(&[id])
-        .await?
-        .first()
-        .ok_or_else(unknown)?
-        .facts
-        .campaign();
+    let seen = tx.jobs(&[id]).await?;
+    let Some(seen) = seen.first() else {
+        return Err(no_such_job(tx, id).await);
+    };
+    let campaign_id = seen.facts.campaign();
     let mut campaigns = tx
         .campaigns_lock(&[(campaign_id, CampaignLock::Exclusive)])
         .await?;
     let campaign = campaigns
         .pop()
         .ok_or_else(|| Error::unknown_campaign(campaign_id))?;
-    let job = tx.jobs_lock(&[id]).await?.pop().ok_or_else(unknown)?;
+    let Some(job) = tx.jobs_lock(&[id]).await?.pop() else {
+        return Err(no_such_job(tx, id).await);
+    };
     let counts = tx
         .job_counts(&[campaign_id])
         .await?
@@ -344,7 +344,9 @@ pub async fn cancel(
 /// one's lease, so that session is locked before campaign and job, as a sweep locks them.
 pub async fn retry(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Retrying>> {
     let seen = tx.jobs(&[id]).await?;
-    let seen = seen.first().ok_or_else(|| Error::unknown_job(id))?;
+    let Some(seen) = seen.first() else {
+        return Err(no_such_job(tx, id).await);
+    };
     let seen = seen.facts.holder();
     let holder = match seen {
         Some(session) => tx.session_lock(session, SessionLock::End).await?,
@@ -377,6 +379,7 @@ async fn retry_locked(
         by,
         changes.now,
     )?;
+    refuse_without_keys(tx, locked.job.facts.id(), locked.job.facts.campaign()).await?;
     // I17: a holder that has died must not come back to life when the clock steps back.
     if let Some(holder) = holder.filter(|holder| holder.facts.ended_at.is_none()) {
         tx.session_write(&holder.facts.end(changes.now)).await?;
@@ -470,6 +473,9 @@ pub async fn retry_failed(tx: &mut dyn Tx, by: &By, campaign: CampaignId) -> Res
         .await?;
     let ids: Vec<JobId> = failed.iter().map(|job| job.facts.id()).collect();
     let mut jobs = tx.jobs_lock(&ids).await?;
+    if let Some(job) = jobs.first() {
+        refuse_without_keys(tx, job.facts.id(), campaign).await?;
+    }
     let mut is_reopened = false;
     for job in &mut jobs {
         let decision = job
@@ -675,11 +681,9 @@ pub struct JobDetails {
 /// Reads a job.
 pub async fn view(tx: &mut dyn Tx, id: JobId) -> Result<JobView> {
     let gate = tx.gate().await?;
-    let row = tx
-        .jobs(&[id])
-        .await?
-        .pop()
-        .ok_or_else(|| Error::unknown_job(id))?;
+    let Some(row) = tx.jobs(&[id]).await?.pop() else {
+        return Err(no_such_job(tx, id).await);
+    };
     let campaign_id = row.facts.campaign();
     let campaign = tx
         .campaigns(&[campaign_id])

@@ -13,6 +13,7 @@ mod changes;
 pub mod jobs;
 mod log;
 pub mod queue;
+pub mod retention;
 pub mod series;
 mod state;
 pub mod webhooks;
@@ -51,6 +52,9 @@ pub enum Error {
     /// The caller had not seen these changes, in words; nothing was changed.
     #[error("the line has changed since this was looked at: look again")]
     Changed(Vec<String>),
+    /// The archive of the journal cannot be written.
+    #[error(transparent)]
+    Archive(#[from] crate::archive::Error),
     /// The store could not do it.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -272,6 +272,15 @@ impl Told {
     }
 }
 
+/// The first entry that a webhook is still to be told, or is being told; none if there is none.
+pub async fn first_untold(tx: &mut dyn Tx, webhook: &str) -> Result<Option<i64>> {
+    let Some(told) = told(tx, webhook).await? else {
+        return Ok(None);
+    };
+    let next = entries(tx, Some(told.seq), JournalOrder::OldestFirst, 1).await?;
+    Ok(next.first().map(|row| row.seq))
+}
+
 async fn entries(
     tx: &mut dyn Tx,
     after_seq: Option<i64>,

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::calls::Calls;
 use super::jobs::{self, NewJob, WorkSet};
+use super::retention::no_such_job;
 use super::{Changes, Error, InvalidField, Result, Turn};
 use crate::store::{
     AttemptRow, CampaignLock, CampaignRow, ClaimProposal, GateLock, Insertion, JobRow, SessionLock,
@@ -478,23 +479,19 @@ pub async fn call_report(
     if is_gate_held {
         tx.gate_lock(GateLock::Exclusive).await?;
     }
-    let campaign_id = {
-        let rows = tx.jobs(&[report.job]).await?;
-        rows.first()
-            .ok_or_else(|| Error::unknown_job(report.job))?
-            .facts
-            .campaign()
+    let seen = tx.jobs(&[report.job]).await?;
+    let Some(seen) = seen.first() else {
+        return Err(no_such_job(tx, report.job).await);
     };
+    let campaign_id = seen.facts.campaign();
     let campaign = tx
         .campaigns(&[campaign_id])
         .await?
         .pop()
         .ok_or_else(|| Error::unknown_campaign(campaign_id))?;
-    let job = tx
-        .jobs_lock(&[report.job])
-        .await?
-        .pop()
-        .ok_or_else(|| Error::unknown_job(report.job))?;
+    let Some(job) = tx.jobs_lock(&[report.job]).await?.pop() else {
+        return Err(no_such_job(tx, report.job).await);
+    };
     let mut changes = Changes::begin(tx, None).await?;
     let attempt = tx.attempts(&[(report.job, report.token)]).await?.pop();
     let standing = standing_step(tx, report).await?;
@@ -874,7 +871,16 @@ async fn end_one(
     report: &EndingReport,
 ) -> Result<EndingResult> {
     let Some((job, campaign, counts)) = set.of(report.job) else {
-        return Ok(Err(EndingRefused::UnknownJob(report.job)));
+        return Ok(Err(match tx.job_removed(report.job).await? {
+            Some(at) => EndingRefused::Refused {
+                refusal: Refusal::Removed {
+                    job: report.job,
+                    at,
+                },
+                verdict: None,
+            },
+            None => EndingRefused::UnknownJob(report.job),
+        }));
     };
     let judged = attempt.as_deref().map(judged_attempt);
     let mut others = counts.without(job.facts.stage());

@@ -22,6 +22,11 @@
 //! url = "https://hooks.example.com/andon"
 //! secret = { env = "HOOK_SECRET" } # signs each message
 //!
+//! [retention]                      # nothing goes by default; at least 2d
+//! finished_jobs = "90d"            # how long after its end a job is removed
+//! journal = "400d"                 # how old an entry of the journal is when it is archived
+//! journal_archive = "archive"      # the folder where it goes
+//!
 //! [[tokens]]                       # `andon token new` makes them
 //! name = "ada"
 //! role = "operator"
@@ -40,6 +45,7 @@ use std::time::Duration;
 use andon::{ActorName, BreakerSettings, ServiceName, Services};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::line::retention::Retention;
 use crate::webhooks::Webhook;
 
 mod raw;
@@ -91,6 +97,8 @@ pub struct Config {
     pub tokens: Vec<Token>,
     /// Who is told of a stop.
     pub webhooks: Vec<WebhookAt>,
+    /// What is removed, and after how long.
+    pub retention: Retention,
 }
 
 /// Where a webhook is, and where its key comes from.

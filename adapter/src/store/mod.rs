@@ -10,6 +10,7 @@
 
 pub mod memory;
 pub mod postgres;
+mod retention;
 mod series;
 mod sql;
 pub mod sqlite;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
+pub use retention::{Archived, ChainHash, RemovalLook};
 pub use series::{CallCountRow, Grain, SampleFilter, SampleOf, SampleRow};
 
 /// Why a store could not do what it was asked. No state is ever guessed from one of these (R30).
@@ -746,6 +748,57 @@ pub trait Tx: Send {
 
     /// Deletes at most `limit` counts of calls from before `before`, the oldest first; answers how many.
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Looks at the next `limit` jobs by id, after the given one, for those that ended before `before`: their
+    /// own end, or that of their campaign.
+    async fn jobs_old(
+        &mut self,
+        after: Option<JobId>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<RemovalLook>;
+
+    /// Removes jobs, which are locked, with all that is recorded of them. Their campaigns' counts stay as
+    /// they are; what they count of removed jobs is kept beside them (I11).
+    async fn jobs_remove(&mut self, jobs: &[JobRow], at: Timestamp) -> Result<()>;
+
+    /// When retention removed a job, if it did and that is still known.
+    async fn job_removed(&mut self, id: JobId) -> Result<Option<Timestamp>>;
+
+    /// How many jobs retention has removed.
+    async fn jobs_removed_total(&mut self) -> Result<u64>;
+
+    /// When retention removed the first unique key of a campaign, if it did (R29).
+    async fn keys_removed(&mut self, campaign: CampaignId) -> Result<Option<Timestamp>>;
+
+    /// Forgets at most `limit` of the jobs that were removed before `before`, the oldest first; answers how
+    /// many.
+    async fn removed_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64>;
+
+    /// Takes archiving for this transaction alone; answers whether nobody else has it.
+    async fn archive_lock(&mut self) -> Result<bool>;
+
+    /// The checkpoint behind the archived part of the journal; none if nothing was archived.
+    async fn archived(&mut self) -> Result<Option<Archived>>;
+
+    /// These campaigns, as the archived part of the journal folds; those that it does not know are left out.
+    async fn archived_campaigns_of(&mut self, ids: &[CampaignId]) -> Result<Vec<AnyCampaign>>;
+
+    /// All of them by id, after the given one.
+    async fn archived_campaigns(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<AnyCampaign>>;
+
+    /// Moves the checkpoint on, with the campaigns that the entries in between changed or deleted, and
+    /// deletes the entries up to it (R31).
+    async fn journal_archive(
+        &mut self,
+        archived: &Archived,
+        changed: &[AnyCampaign],
+        deleted: &[CampaignId],
+    ) -> Result<()>;
 
     /// The first row of this kind that does not fit, if there is one. Reads every row that may be, and
     /// locks none.

@@ -411,6 +411,8 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
             "0002_series",
             "0003_jobs_by_stage",
             "0004_on_call",
+            "0005_retention_of_jobs",
+            "0006_retention_of_the_journal",
         ],
         Raw::Postgres(_) => &[
             "0001_line",
@@ -419,6 +421,8 @@ async fn case_q18_a_migration_that_fails_leaves_nothing(url: &str, raw: &Raw) {
             "0004_jobs_by_stage",
             "0005_on_call",
             "0006_no_jobs_by_campaign",
+            "0007_retention_of_jobs",
+            "0008_retention_of_the_journal",
         ],
     };
     assert_eq!(open(url).await.migrate().await.unwrap(), all);

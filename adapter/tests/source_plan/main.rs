@@ -31,4 +31,5 @@ mod kit;
 mod nothing_resumes_by_itself;
 mod queue_management_api;
 mod queue_status_integration;
+mod retention;
 mod upgrades;

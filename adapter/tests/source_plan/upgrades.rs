@@ -40,6 +40,15 @@ const TABLES: [&str; 19] = [
     "andon_lost_leases",
 ];
 
+/// What no line of an older schema has.
+const NEWER: [&str; 5] = [
+    "andon_migrations",
+    "andon_removed_counts",
+    "andon_removed_jobs",
+    "andon_archive",
+    "andon_archived_campaigns",
+];
+
 /// The newest migration that a line could not go back behind: those after it only add.
 const COMPLETE: i64 = 3;
 
@@ -343,7 +352,7 @@ async fn case_q18_a_line_of_every_version_is_brought_up_to_date(make: impl Async
         }
     };
     for table in from.raw.texts(tables).await {
-        let is_copied = TABLES.contains(&table.as_str()) || table == "andon_migrations";
+        let is_copied = TABLES.contains(&table.as_str()) || NEWER.contains(&table.as_str());
         assert!(is_copied, "{table} is not copied");
     }
     for table in TABLES {
@@ -619,9 +628,13 @@ async fn case_q18_no_migration_locks_a_table_for_long() {
             .join(" ")
             .split(';')
             .map(|one| one.split_whitespace().collect::<Vec<_>>().join(" "))
-            .filter(|one| !one.is_empty())
+            .filter(|one| {
+                ["CREATE ", "ALTER ", "DROP "]
+                    .iter()
+                    .any(|verb| one.starts_with(verb))
+            })
             .collect();
-        let is_new = |table: &str| sql.contains(&format!("CREATE TABLE {table} ("));
+        let is_new = |table: &str| sql.contains(&format!("CREATE TABLE IF NOT EXISTS {table} ("));
         for one in &statements {
             if let Some((_, on)) = one.split_once(" ON ").filter(|_| one.contains(" INDEX ")) {
                 let table = on.split(' ').next().unwrap();

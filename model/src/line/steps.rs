@@ -1000,6 +1000,8 @@ fn of_refusal(refusal: &Refusal) -> Heard {
         Refusal::UnknownService { .. }
         | Refusal::RetiredService { .. }
         | Refusal::AlreadyEnded { .. }
+        | Refusal::Removed { .. }
+        | Refusal::KeysRemoved { .. }
         | Refusal::InvalidSetting { .. }
         | Refusal::Exhausted { .. } => Heard::Other,
     }

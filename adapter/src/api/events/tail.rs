@@ -119,6 +119,15 @@ impl Tail {
         Ok(rows.first().map_or(0, |row| row.seq))
     }
 
+    /// Up to which entry the journal was archived; none if nothing was.
+    pub(super) async fn archived(&self) -> Result<Option<i64>> {
+        let archived = self
+            .line
+            .query(|tx| Box::pin(async move { Ok(tx.archived().await?) }))
+            .await?;
+        Ok(archived.map(|archived| archived.seq))
+    }
+
     async fn journal(&self, filter: JournalFilter) -> Result<Vec<JournalRow>> {
         self.line
             .query(move |tx| Box::pin(async move { Ok(tx.journal(&filter).await?) }))

@@ -15,13 +15,15 @@ use super::{
     Config, DATABASE_DEFAULT, Error, Flags, LISTEN_DEFAULT, Layers, NOT_CONFIGURATION, Role,
     SERVICES_DEFAULT, Service, Source, Span, StatusMeaning, Token, WebhookAt, file_to_read,
 };
+use crate::line::retention::{AGE_MIN, Archiving, Retention};
 
 /// The top-level keys.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 9] = [
     "database",
     "database_direct",
     "gate_ttl",
     "listen",
+    "retention",
     "services",
     "strict_operators",
     "tokens",
@@ -63,6 +65,16 @@ pub(super) struct Raw {
     tokens: Vec<RawToken>,
     #[serde(default)]
     webhooks: Vec<RawWebhook>,
+    #[serde(default)]
+    retention: RawRetention,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRetention {
+    finished_jobs: Option<Span>,
+    journal: Option<Span>,
+    journal_archive: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,6 +228,7 @@ pub(super) fn check(raw: Raw, folder: &Path, flags: &Flags) -> Result<Config, Er
         services: check_services(raw.services, folder, &flags.services)?,
         tokens: check_tokens(raw.tokens)?,
         webhooks: check_webhooks(raw.webhooks, folder)?,
+        retention: check_retention(raw.retention, folder)?,
     })
 }
 
@@ -458,6 +471,46 @@ pub(super) fn check_webhook_url(key: &str, url: &str) -> Result<(), Error> {
             "is not a URL such as https://hooks.example.com/andon",
         )),
     }
+}
+
+fn check_retention(raw: RawRetention, folder: &Path) -> Result<Retention, Error> {
+    let finished_jobs = raw
+        .finished_jobs
+        .map(|age| check_age("retention.finished_jobs", age.0))
+        .transpose()?;
+    let journal = match (raw.journal, raw.journal_archive) {
+        (None, None) => None,
+        (Some(age), Some(archive)) => Some(Archiving {
+            age: check_age("retention.journal", age.0)?,
+            folder: folder.join(archive),
+        }),
+        (Some(_), None) => {
+            let problem =
+                "goes with journal_archive = \"FOLDER\": no entry goes that is not archived";
+            return Err(Error::value("retention.journal", problem));
+        }
+        (None, Some(_)) => {
+            let problem = "goes with journal = \"400d\": how old an entry is when it is archived";
+            return Err(Error::value("retention.journal_archive", problem));
+        }
+    };
+    Ok(Retention {
+        finished_jobs,
+        journal,
+    })
+}
+
+fn check_age(key: &str, age: Duration) -> Result<Duration, Error> {
+    if age >= AGE_MIN {
+        return Ok(age);
+    }
+    let problem = format!(
+        "must be {} or more, such as 90d: until then a repeated request is answered as the first was; \
+         it is {}",
+        Span(AGE_MIN),
+        Span(age)
+    );
+    Err(Error::value(key, problem))
 }
 
 fn check_tokens(raw: Vec<RawToken>) -> Result<Vec<Token>, Error> {

@@ -34,6 +34,18 @@ pub(super) fn json(config: &Config) -> Value {
             .collect();
         fields["webhooks"] = webhooks.into();
     }
+    let mut retention = Map::new();
+    if let Some(age) = config.retention.finished_jobs {
+        retention.insert("finished_jobs".into(), Span(age).to_string().into());
+    }
+    if let Some(archiving) = &config.retention.journal {
+        let folder = archiving.folder.display().to_string();
+        retention.insert("journal".into(), Span(archiving.age).to_string().into());
+        retention.insert("journal_archive".into(), folder.into());
+    }
+    if !retention.is_empty() {
+        fields["retention"] = retention.into();
+    }
     if let Some(direct) = &config.database_direct {
         fields["database_direct"] = database_shown(direct).into();
     }
@@ -105,6 +117,9 @@ pub(super) fn toml(config: &Config) -> String {
                 service,
             );
         }
+    }
+    if let Some(retention) = fields.get("retention") {
+        table(&mut text, "[retention]", retention);
     }
     if let Some(Value::Array(tokens)) = fields.get("tokens") {
         for token in tokens {

@@ -42,6 +42,60 @@ fn defaults_are_a_local_line_with_the_five_services_at_threshold_1() {
 }
 
 #[test]
+fn retention_is_off_by_default_and_keeps_at_least_two_days() {
+    let none = load("", &[], Flags::default()).unwrap();
+    assert_eq!(none.retention, Retention::default());
+    assert!(none.shown().get("retention").is_none());
+    let config = load(
+        "[retention]\nfinished_jobs = \"90d\"\n",
+        &[],
+        Flags::default(),
+    )
+    .unwrap();
+    assert_eq!(
+        config.retention.finished_jobs,
+        Some(Duration::from_hours(90 * 24))
+    );
+    assert!(
+        config
+            .shown_as_toml()
+            .contains("[retention]\nfinished_jobs = \"90d\"\n")
+    );
+    let environment = [("ANDON_RETENTION__FINISHED_JOBS", "3d")];
+    let config = load("", &environment, Flags::default()).unwrap();
+    assert_eq!(
+        config.retention.finished_jobs,
+        Some(Duration::from_hours(72))
+    );
+    check_error(
+        "[retention]\nfinished_jobs = \"1d\"\n",
+        &[
+            "retention.finished_jobs",
+            "must be 2d or more, such as 90d",
+            "it is 1d",
+        ],
+    );
+    let both = "[retention]\njournal = \"400d\"\njournal_archive = \"archive\"\n";
+    let config = load(both, &[], Flags::default()).unwrap();
+    let journal = config.retention.journal.as_ref().unwrap();
+    assert_eq!(journal.age, Duration::from_hours(400 * 24));
+    assert!(journal.folder.is_absolute(), "below the file's folder");
+    assert!(
+        config
+            .shown_as_toml()
+            .contains("journal = \"400d\"\njournal_archive = \"/")
+    );
+    let half = ["journal = \"400d\"\n", "journal_archive = \"archive\"\n"];
+    for half in half {
+        check_error(
+            &format!("[retention]\n{half}"),
+            &["retention.journal", "goes with"],
+        );
+    }
+    check_error("[retention]\njobs = \"9d\"\n", &["jobs", "finished_jobs"]);
+}
+
+#[test]
 fn each_layer_stands_over_the_one_before_it() {
     let toml = "listen = \"127.0.0.1:1\"\ngate_ttl = 3\n[services.openai]\nthreshold = 2\n";
     let config = load(toml, &[], Flags::default()).unwrap();

@@ -98,6 +98,8 @@ impl Tables {
         }
         self.campaigns.delete(id);
         self.counts.delete(id);
+        self.removed_counts.delete(id);
+        self.removed_keys.delete(id);
         self.samples_delete(id);
         let deltas = self.deltas.range(..);
         let deltas: Vec<i64> = deltas

@@ -21,6 +21,9 @@ impl Tables {
 
     fn miscounted(&self) -> Result<Option<Corrupt>> {
         let mut there: BTreeMap<CampaignId, JobCounts> = BTreeMap::new();
+        for (campaign, removed) in self.removed_counts.range(..) {
+            there.insert(*campaign, removed.read(*campaign)?);
+        }
         for job in self.jobs.rows() {
             let counts = there.entry(job.facts.campaign()).or_default();
             *counts = counts.with(job.facts.stage());

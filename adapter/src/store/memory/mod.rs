@@ -9,6 +9,7 @@ mod gate;
 mod jobs;
 mod misfits;
 mod record;
+mod retention;
 mod series;
 mod table;
 mod tables;
@@ -20,17 +21,18 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin,
-    ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
+    AnyCampaign, CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage,
+    Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
 };
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
 use super::{
-    Access, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
-    ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter,
-    JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program, Result, SampleFilter,
-    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Store, TallyRow, Tx, Weight,
+    Access, Archived, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock,
+    CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow,
+    Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program,
+    RemovalLook, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
+    Store, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -553,6 +555,71 @@ impl Tx for MemoryTx {
 
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         self.write(|tables| Ok(tables.call_counts_prune(before, limit)))
+    }
+
+    async fn jobs_old(
+        &mut self,
+        after: Option<JobId>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<RemovalLook> {
+        Ok(self.tables.removal_look(after, before, limit))
+    }
+
+    async fn jobs_remove(&mut self, jobs: &[JobRow], at: Timestamp) -> Result<()> {
+        self.write(|tables| {
+            tables.jobs_remove(jobs, at);
+            Ok(())
+        })
+    }
+
+    async fn job_removed(&mut self, id: JobId) -> Result<Option<Timestamp>> {
+        Ok(self.tables.job_removed(id))
+    }
+
+    async fn jobs_removed_total(&mut self) -> Result<u64> {
+        self.tables.jobs_removed_total()
+    }
+
+    async fn keys_removed(&mut self, campaign: CampaignId) -> Result<Option<Timestamp>> {
+        Ok(self.tables.keys_removed(campaign))
+    }
+
+    async fn removed_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        self.write(|tables| Ok(tables.removed_prune(before, limit)))
+    }
+
+    /// The whole line is locked.
+    async fn archive_lock(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn archived(&mut self) -> Result<Option<Archived>> {
+        Ok(self.tables.archived())
+    }
+
+    async fn archived_campaigns_of(&mut self, ids: &[CampaignId]) -> Result<Vec<AnyCampaign>> {
+        Ok(self.tables.archived_campaigns_of(ids))
+    }
+
+    async fn archived_campaigns(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<AnyCampaign>> {
+        Ok(self.tables.archived_campaigns_after(after, limit))
+    }
+
+    async fn journal_archive(
+        &mut self,
+        archived: &Archived,
+        changed: &[AnyCampaign],
+        deleted: &[CampaignId],
+    ) -> Result<()> {
+        self.write(|tables| {
+            tables.journal_archive(archived, changed, deleted);
+            Ok(())
+        })
     }
 
     async fn misfit(&mut self, kind: Misfit) -> Result<Option<Corrupt>> {

@@ -11,7 +11,8 @@ use crate::store::{IdempotencyRow, JournalFilter, JournalOrder, JournalRow, Resu
 impl Tables {
     pub(super) fn journal_append(&mut self, entries: &[Entry]) {
         let last = self.journal.range_back(..).next();
-        let mut seq = last.map_or(0, |(seq, _)| *seq);
+        let archived = self.archive.get(&()).map_or(0, |archived| archived.seq);
+        let mut seq = last.map_or(0, |(seq, _)| *seq).max(archived);
         for entry in entries {
             seq = seq.saturating_add(1);
             self.journal.put(seq, Arc::new(entry.clone()));

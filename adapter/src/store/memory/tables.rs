@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use andon::event::Tally;
 use andon::{
-    BreakerRecord, CallNumber, CampaignId, CircuitState, Corrupt, Entry, JobCounts, JobId,
-    JobStage, Priority, QueueRecord, ServiceName, SessionId, Timestamp, Token, Verdict, Version,
+    AnyCampaign, BreakerRecord, CallNumber, CampaignId, CircuitState, Corrupt, Entry, JobCounts,
+    JobId, JobStage, Priority, QueueRecord, ServiceName, SessionId, Timestamp, Token, Verdict,
+    Version,
 };
 
 use super::table::Table;
 use crate::store::{
-    AttemptRow, CallCountRow, CampaignRow, Error, Grain, IdempotencyRow, JobRow, Result, SampleOf,
-    SampleRow, SessionRow, StepRow, TallyRow,
+    Archived, AttemptRow, CallCountRow, CampaignRow, Error, Grain, IdempotencyRow, JobRow, Result,
+    SampleOf, SampleRow, SessionRow, StepRow, TallyRow,
 };
 
 /// The tables, each named once.
@@ -40,6 +41,9 @@ tables! {
     breakers: ServiceName => BreakerRecord,
     tallies: (ServiceName, Version, Tally) => TallyRow,
     journal: i64 => Arc<Entry>,
+    /// The checkpoint behind what was archived of the journal: one row.
+    archive: () => Arc<Archived>,
+    archived_campaigns: CampaignId => AnyCampaign,
     campaigns: CampaignId => Arc<CampaignRow>,
     /// Exact: a delta is added at once.
     counts: CampaignId => Counts,
@@ -62,6 +66,12 @@ tables! {
     calls: (JobId, Token, u64) => (CallNumber, Verdict),
     steps: (JobId, String) => Arc<StepRow>,
     sessions: SessionId => Arc<SessionRow>,
+    /// What retention has removed, by when.
+    removed_jobs: JobId => Timestamp,
+    /// Part of `counts`.
+    removed_counts: CampaignId => Counts,
+    /// R29: since when keys of the campaign are missing.
+    removed_keys: CampaignId => Timestamp,
     samples: (SampleOf, Grain, Timestamp) => Arc<SampleRow>,
     /// By the minute.
     call_counts: (ServiceName, Timestamp) => CallCountRow,

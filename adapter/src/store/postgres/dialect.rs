@@ -244,6 +244,7 @@ const LOCK_GATE: i32 = 1;
 const LOCK_JOURNAL: i32 = 2;
 const LOCK_FOLD: i32 = 3;
 const LOCK_MIGRATIONS: i32 = 4;
+const LOCK_ARCHIVE: i32 = 5;
 /// The space of the locks on campaigns ("andc").
 const LOCKS_OF_CAMPAIGNS: i32 = 0x616e_6463;
 /// The space of the locks on idempotency keys ("andk").
@@ -325,6 +326,13 @@ pub(super) async fn try_lock_migrations(connection: &mut Connection) -> Result<b
         .bind(LOCK_MIGRATIONS)
         .fetch_one(connection)
         .await?)
+}
+
+/// One process archives at a time, until its transaction ends; answers whether it is this one.
+pub(super) async fn try_lock_archive(connection: &mut Connection) -> Result<bool> {
+    let sql = "SELECT pg_try_advisory_xact_lock($1, $2)";
+    let locked = sqlx::query_scalar(sql).bind(LOCKS).bind(LOCK_ARCHIVE);
+    Ok(locked.fetch_one(connection).await?)
 }
 
 /// One user of an idempotency key at a time. Two keys may share a lock: then one waits for nothing.

@@ -102,6 +102,7 @@ pub(super) async fn delete(connection: &mut Connection, id: CampaignId) -> Resul
          (SELECT j.id FROM andon_jobs j WHERE j.campaign_id = $1)",
         "DELETE FROM andon_jobs WHERE campaign_id = $1",
         "DELETE FROM andon_count_deltas WHERE campaign_id = $1",
+        "DELETE FROM andon_removed_counts WHERE campaign_id = $1",
     ] {
         sqlx::query(sql)
             .bind(Uuid::from_u128(id.as_u128()))

@@ -18,7 +18,7 @@ pub(super) async fn first(connection: &mut Connection, kind: Misfit) -> Result<O
 }
 
 /// What is kept for a campaign and stage (the counts, and the deltas not folded into them yet), beside
-/// the jobs there are.
+/// the jobs there are and those that retention has removed.
 const COUNTS: &str = "\
     SELECT c.campaign_id, c.stage, CAST(SUM(c.kept) AS text) AS kept, \
         CAST(SUM(c.there) AS text) AS there FROM ( \
@@ -29,6 +29,11 @@ const COUNTS: &str = "\
         UNION ALL SELECT campaign_id, 'CANCELLED', cancelled, 0 FROM andon_counts \
         UNION ALL SELECT campaign_id, stage, delta, 0 FROM andon_count_deltas \
         UNION ALL SELECT campaign_id, stage, 0, COUNT(*) FROM andon_jobs GROUP BY campaign_id, stage \
+        UNION ALL SELECT campaign_id, 'PENDING', 0, pending FROM andon_removed_counts \
+        UNION ALL SELECT campaign_id, 'PROCESSING', 0, processing FROM andon_removed_counts \
+        UNION ALL SELECT campaign_id, 'COMPLETED', 0, completed FROM andon_removed_counts \
+        UNION ALL SELECT campaign_id, 'FAILED', 0, failed FROM andon_removed_counts \
+        UNION ALL SELECT campaign_id, 'CANCELLED', 0, cancelled FROM andon_removed_counts \
     ) AS c GROUP BY c.campaign_id, c.stage HAVING SUM(c.kept) <> SUM(c.there) \
     ORDER BY c.campaign_id, c.stage LIMIT 1";
 

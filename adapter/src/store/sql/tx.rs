@@ -3,11 +3,13 @@
 //! This file and the modules beside it are one source text for both databases (ADR 0005): compiled as
 //! `postgres::tx` and as `sqlite::tx`, it names the database only by way of `super::dialect`.
 
+mod archive;
 mod campaigns;
 mod gate;
 mod jobs;
 mod misfits;
 mod record;
+mod retention;
 mod rows;
 mod series;
 mod work;
@@ -16,17 +18,17 @@ use std::collections::BTreeMap;
 
 use andon::event::Tally;
 use andon::{
-    CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage, Origin,
-    ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
+    AnyCampaign, CallNumber, CampaignId, Corrupt, Entry, Epoch, Gate, JobCounts, JobId, JobStage,
+    Origin, ServiceName, Session, SessionId, Timestamp, Token, Verdict, Version,
 };
 use async_trait::async_trait;
 
 use super::dialect::{self, Connection, Db};
 use crate::store::{
-    AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
+    Archived, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
     ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
-    JournalFilter, JournalRow, Misfit, Page, PendingAround, Result, SampleFilter, SampleOf,
-    SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
+    JournalFilter, JournalRow, Misfit, Page, PendingAround, RemovalLook, Result, SampleFilter,
+    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -468,6 +470,75 @@ impl Tx for SqlTx<'_> {
 
     async fn call_counts_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
         let answer = series::prune_call_counts(self.enter(), before, limit).await;
+        self.leave(answer)
+    }
+
+    async fn jobs_old(
+        &mut self,
+        after: Option<JobId>,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<RemovalLook> {
+        let answer = retention::look(self.enter(), after, before, limit).await;
+        self.leave(answer)
+    }
+
+    async fn jobs_remove(&mut self, jobs: &[JobRow], at: Timestamp) -> Result<()> {
+        let answer = retention::remove(self.enter(), jobs, at).await;
+        self.leave(answer)
+    }
+
+    async fn job_removed(&mut self, id: JobId) -> Result<Option<Timestamp>> {
+        let answer = retention::removed(self.enter(), id).await;
+        self.leave(answer)
+    }
+
+    async fn jobs_removed_total(&mut self) -> Result<u64> {
+        let answer = retention::removed_total(self.enter()).await;
+        self.leave(answer)
+    }
+
+    async fn keys_removed(&mut self, campaign: CampaignId) -> Result<Option<Timestamp>> {
+        let answer = retention::keys_removed(self.enter(), campaign).await;
+        self.leave(answer)
+    }
+
+    async fn removed_prune(&mut self, before: Timestamp, limit: u32) -> Result<u64> {
+        let answer = retention::prune_removed(self.enter(), before, limit).await;
+        self.leave(answer)
+    }
+
+    async fn archive_lock(&mut self) -> Result<bool> {
+        let answer = dialect::try_lock_archive(self.enter()).await;
+        self.leave(answer)
+    }
+
+    async fn archived(&mut self) -> Result<Option<Archived>> {
+        let answer = archive::read(self.enter()).await;
+        self.leave(answer)
+    }
+
+    async fn archived_campaigns_of(&mut self, ids: &[CampaignId]) -> Result<Vec<AnyCampaign>> {
+        let answer = archive::campaigns_of(self.enter(), ids).await;
+        self.leave(answer)
+    }
+
+    async fn archived_campaigns(
+        &mut self,
+        after: Option<CampaignId>,
+        limit: u32,
+    ) -> Result<Vec<AnyCampaign>> {
+        let answer = archive::campaigns(self.enter(), after, limit).await;
+        self.leave(answer)
+    }
+
+    async fn journal_archive(
+        &mut self,
+        archived: &Archived,
+        changed: &[AnyCampaign],
+        deleted: &[CampaignId],
+    ) -> Result<()> {
+        let answer = archive::advance(self.enter(), archived, changed, deleted).await;
         self.leave(answer)
     }
 

@@ -192,6 +192,12 @@ pub(super) async fn lock_key(_connection: &mut Connection, _key: &str) -> Result
     Ok(())
 }
 
+/// See [`BEGIN_WRITE`].
+#[expect(clippy::unused_async, reason = "as on PostgreSQL")]
+pub(super) async fn try_lock_archive(_connection: &mut Connection) -> Result<bool> {
+    Ok(true)
+}
+
 /// SQLite has no notifications: other processes poll.
 #[expect(clippy::unused_async, reason = "as on PostgreSQL")]
 pub(super) async fn notify(_connection: &mut Connection) -> Result<()> {
