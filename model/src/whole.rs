@@ -548,7 +548,7 @@ pub fn configurations() -> Vec<Configuration> {
     };
     vec![
         whole("whole-2", Size::Small, 3_667, 2),
-        whole("whole-3", Size::Full, 65_596, 3),
+        whole("whole-3", Size::Full, 70_742, 3),
     ]
 }
 
