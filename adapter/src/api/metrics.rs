@@ -202,21 +202,7 @@ fn readable(snapshot: &Snapshot, openings: &BTreeMap<String, u64>, gone: Gone) -
         &opened,
     );
     work(&mut text, snapshot);
-    let help = "Finished jobs that retention has removed; the counts above include them.";
-    family(
-        &mut text,
-        "andon_jobs_removed_total",
-        "counter",
-        help,
-        &[("", gone.jobs)],
-    );
-    family(
-        &mut text,
-        "andon_journal_archived_total",
-        "counter",
-        "Entries of the journal that were archived.",
-        &[("", gone.entries)],
-    );
+    retention(&mut text, gone);
     text
 }
 
@@ -258,6 +244,25 @@ fn told(webhooks: &[(String, Health)]) -> String {
         &of(|health| health.given_up),
     );
     text
+}
+
+/// What retention has taken away, so that it is seen to work.
+fn retention(text: &mut String, gone: Gone) {
+    let help = "Finished jobs that retention has removed; the counts above include them.";
+    family(
+        text,
+        "andon_jobs_removed_total",
+        "counter",
+        help,
+        &[("", gone.jobs)],
+    );
+    family(
+        text,
+        "andon_journal_archived_total",
+        "counter",
+        "Entries of the journal that were archived.",
+        &[("", gone.entries)],
+    );
 }
 
 /// The figures of campaigns, jobs and workers.

@@ -135,6 +135,10 @@ pub fn problem(error: &line::Error) -> Problem {
 }
 
 /// Status, code and facts of a refusal.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one arm for each refusal: they become HTTP in one place"
+)]
 fn refused(refusal: &Refusal) -> (u16, &'static str, Value) {
     match refusal {
         Refusal::NotAnOperator { actor, .. } => (403, "not_an_operator", json!({"actor": actor})),
