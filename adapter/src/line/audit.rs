@@ -33,9 +33,9 @@ pub struct Audit {
     pub overdue: Option<String>,
 }
 
-/// R32: folds the journal from its start, or from the checkpoint behind what was archived, and compares it with the stored gate and campaigns, and then
-/// looks whether counts, leases and what belongs together fit. It reads one snapshot, locks nothing,
-/// and changes nothing.
+/// R32: folds the journal from its start, or from the checkpoint behind what was archived, and compares it with
+/// the stored gate and campaigns, and then looks whether counts, leases and what belongs together fit. It
+/// reads one snapshot, locks nothing, and changes nothing.
 pub async fn audit(tx: &mut dyn Tx) -> Result<Audit> {
     let gate = tx.gate().await?;
     let (mut ledger, archived) = retention::checkpoint(tx).await?;

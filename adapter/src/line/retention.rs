@@ -1,6 +1,6 @@
-//! Retention: finished jobs go when they are old enough, and entries of the journal to an archive, in small steps, each a short transaction of its
-//! own. None takes the gate, and none keeps a claim, an ending or an addition waiting: it holds jobs and
-//! campaigns that are final, and nothing else.
+//! Retention: finished jobs go when they are old enough, and entries of the journal to an archive, in small
+//! steps, each a short transaction of its own. None takes the gate, and none keeps a claim, an ending or an
+//! addition waiting: it holds jobs and campaigns that are final, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

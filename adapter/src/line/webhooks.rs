@@ -337,7 +337,8 @@ fn of_entry(row: &JournalRow) -> Message {
     }
 }
 
-/// That the queue is still paused, unless somebody has it in hand. Of several reminders that were missed only the last one is sent.
+/// That the queue is still paused, unless somebody has it in hand. Of several reminders that were missed only
+/// the last one is sent.
 fn reminder(gate: &Gate, told: &Told, now: Timestamp) -> Option<Message> {
     let AnyQueue::Paused(queue) = gate.queue() else {
         return None;
