@@ -40,6 +40,10 @@ pub use crate::line::jobs::NewJob;
 /// It works within a savepoint: whatever it answers, the transaction can go on. Without a transaction
 /// it takes effect at once.
 ///
+/// Let it come to its end. If its future is dropped before, nothing is added; but where that happens while
+/// the savepoint is being made, sqlx 0.9 rolls the whole transaction back, and a later `commit` of it answers
+/// `Ok` with nothing committed. So roll back, and begin again.
+///
 /// # Errors
 /// As of [`jobs::enqueue`]; then nothing is added.
 pub async fn enqueue_in_postgres(

@@ -146,7 +146,8 @@ async fn a_rollback_leaves_nothing(db: Database) {
     own.enqueue(1, &[keyed("a")]).await.unwrap();
     drop(own);
     assert_eq!(counts(&db).await, (0, 0, pending(0)));
-    // A future that is dropped in the middle leaves the rest of the transaction as it was.
+    // A future that is dropped in the middle leaves nothing of itself. On PostgreSQL the whole transaction may
+    // be gone with it, as its documentation says.
     let many: Vec<_> = (0..2000).map(|number| keyed(&number.to_string())).collect();
     for micros in [0, 100, 1_000, 10_000] {
         let mut own = Own::begin(&db.raw).await;
@@ -158,7 +159,9 @@ async fn a_rollback_leaves_nothing(db: Database) {
         {
             own.commit().await;
             let (jobs, customers, counted) = counts(&db).await;
-            assert_eq!((jobs, customers, counted), (0, 1, pending(0)));
+            assert_eq!((jobs, counted), (0, pending(0)));
+            let is_kept = customers == 1;
+            assert!(is_kept || (customers == 0 && matches!(db.raw, Raw::Postgres(_))));
             db.raw.execute("DELETE FROM customers").await;
         }
     }
