@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use andon::job::{Retrying, Sweeping};
 use andon::{
-    AnyJob, By, CampaignId, CampaignStage, CauseChain, Gate, JobCounts, JobId, JobStage, JobStatus,
-    Pausing, Priority, Timestamp,
+    AnyJob, By, CampaignId, CampaignStage, CauseChain, Decision, Gate, JobCounts, JobId, JobStage,
+    JobStatus, Pausing, Priority, Timestamp,
 };
 use serde_json::Value;
 
@@ -283,6 +283,14 @@ impl JobView {
     }
 }
 
+impl Locked {
+    /// Writes the campaign as a decision leaves it.
+    async fn write_campaign<O>(&mut self, tx: &mut dyn Tx, decision: &Decision<O>) -> Result<()> {
+        Changes::evolve_campaign(&mut self.campaign, decision);
+        Ok(tx.campaign_write(&self.campaign).await?)
+    }
+}
+
 async fn finish<O>(
     tx: &mut dyn Tx,
     changes: Changes,
@@ -311,8 +319,7 @@ pub async fn pause(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChanged<Pau
             .decide_pause(&changes.gate, &locked.campaign.facts, by, changes.now)?;
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
-    Changes::evolve_campaign(&mut locked.campaign, &decision);
-    tx.campaign_write(&locked.campaign).await?;
+    locked.write_campaign(tx, &decision).await?;
     finish(tx, changes, locked, decision.outcome).await
 }
 
@@ -334,8 +341,7 @@ pub async fn cancel(
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
     if decision.outcome.is_some() {
-        Changes::evolve_campaign(&mut locked.campaign, &decision);
-        tx.campaign_write(&locked.campaign).await?;
+        locked.write_campaign(tx, &decision).await?;
     }
     finish(tx, changes, locked, decision.outcome).await
 }
@@ -388,8 +394,7 @@ async fn retry_locked(
     changes.evolve_job(&mut locked.job, &decision);
     locked.job.result = None;
     if decision.outcome == Retrying::RetriedAndReopened {
-        Changes::evolve_campaign(&mut locked.campaign, &decision);
-        tx.campaign_write(&locked.campaign).await?;
+        locked.write_campaign(tx, &decision).await?;
     }
     Ok(decision.outcome)
 }
@@ -421,8 +426,7 @@ pub async fn expire_lease(tx: &mut dyn Tx, by: &By, id: JobId) -> Result<JobChan
     changes.take(&decision);
     changes.evolve_job(&mut locked.job, &decision);
     if decision.outcome == Sweeping::Failed {
-        Changes::evolve_campaign(&mut locked.campaign, &decision);
-        tx.campaign_write(&locked.campaign).await?;
+        locked.write_campaign(tx, &decision).await?;
     }
     let mut attempts = tx.attempts(&[(id, token)]).await?;
     note_swept(&mut attempts, changes.now);

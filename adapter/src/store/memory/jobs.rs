@@ -257,6 +257,11 @@ impl Tables {
         held.map(|((_, job), ())| *job).collect()
     }
 
+    pub(super) fn leases_lost_by(&self, session: SessionId) -> Vec<JobId> {
+        let lost = self.lost_leases.range((session, FIRST)..=(session, LAST));
+        lost.map(|((_, job), ())| *job).collect()
+    }
+
     /// All but those that plainly go on, and those that were taken away and not claimed again.
     pub(super) fn jobs_held_suspect(&self, session: SessionId) -> Vec<JobId> {
         let goes_on = |id: &JobId| {
@@ -268,9 +273,8 @@ impl Tables {
             is_plain.then_some(())
         };
         let mut held = self.jobs_held_by(session);
-        let lost = self.lost_leases.range((session, FIRST)..=(session, LAST));
-        let lost = lost.map(|((_, job), ())| *job);
-        let lost: Vec<JobId> = lost.filter(|job| !held.contains(job)).collect();
+        let mut lost = self.leases_lost_by(session);
+        lost.retain(|job| !held.contains(job));
         held.retain(|id| goes_on(id).is_none());
         held.extend(lost);
         held.sort_unstable();

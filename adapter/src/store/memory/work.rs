@@ -184,12 +184,8 @@ impl Tables {
         row.facts.ended_at = session.ended_at;
         self.sessions.put(session.id, Arc::new(row));
         if session.ended_at.is_some() {
-            let (first, last) = (JobId::from_u128(0), JobId::from_u128(u128::MAX));
-            let of_session = (session.id, first)..=(session.id, last);
-            let taken = self.lost_leases.range(of_session);
-            let taken: Vec<_> = taken.map(|(key, ())| *key).collect();
-            for key in taken {
-                self.lost_leases.delete(key);
+            for job in self.leases_lost_by(session.id) {
+                self.lost_leases.delete((session.id, job));
             }
         }
         Ok(())

@@ -347,7 +347,8 @@ pub(super) async fn pending_around(
 }
 
 /// The stages of jobs with their columns of `andon_counts`.
-trait Counted {
+pub(super) trait Counted {
+    /// All of them.
     const ALL_COLUMNS: [(JobStage, &'static str); 5];
 }
 

@@ -6,7 +6,7 @@ use andon::{AnyJob, CampaignId, JobId, JobRecord, JobStage, Priority, SessionId,
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::campaigns::push_class;
+use super::campaigns::{Counted as _, push_class};
 use super::dialect::{self, Connection, Db, FOR_UPDATE, Time};
 use super::rows::{
     Row, Set, assignments, insert, json_cell, json_cell_option, limit, source, statement,
@@ -274,7 +274,7 @@ type Stages = BTreeMap<JobStage, Option<Vec<CampaignClass>>>;
 
 fn stages(filter: &JobFilter) -> Stages {
     let Some(classes) = &filter.classes else {
-        return STAGES.map(|stage| (stage, None)).into();
+        return JobStage::ALL_COLUMNS.map(|(stage, _)| (stage, None)).into();
     };
     let mut stages = Stages::new();
     for (stage, class) in classes {
@@ -283,14 +283,6 @@ fn stages(filter: &JobFilter) -> Stages {
     }
     stages
 }
-
-const STAGES: [JobStage; 5] = [
-    JobStage::Pending,
-    JobStage::Processing,
-    JobStage::Completed,
-    JobStage::Failed,
-    JobStage::Cancelled,
-];
 
 /// The page, from the newest jobs only if classes are asked for.
 fn newest(filter: &JobFilter, page: Page<JobId>, stages: &Stages) -> QueryBuilder<Db> {
