@@ -252,7 +252,7 @@ impl Tx for ServerTx {
         u128::from(self.database.ids.fetch_add(1, Ordering::SeqCst)).saturating_add(1)
     }
 
-    fn journalled(&self) -> &[Entry] {
+    fn journalled(&self) -> &[JournalRow] {
         self.inner.journalled()
     }
 

@@ -34,6 +34,7 @@ use self::limits::Limits;
 use self::problem::{Failure, PROBLEM_JSON};
 use crate::line::Line;
 use crate::ops::auth::Auth;
+use crate::ops::trace;
 use crate::ui;
 use crate::wire::Problem;
 
@@ -120,6 +121,7 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(time_out))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(ui::as_pages))
+        .layer(from_fn(trace::received))
         .layer(from_fn(finish))
         .with_state(app)
 }

@@ -243,7 +243,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result {
-    telemetry::init(command.log_level())?;
+    let _until_the_end = telemetry::init(command.log_level())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

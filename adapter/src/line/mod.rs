@@ -24,8 +24,10 @@ use std::time::Duration;
 
 use andon::{CampaignId, Corrupt, JobId, Refusal, Services, SessionId};
 use futures::future::BoxFuture;
+use tracing::Instrument as _;
 
 pub use self::state::LineState;
+use crate::ops::trace;
 use crate::store::{self, Access, SharedStore, Tx};
 
 use calls::Calls;
@@ -238,7 +240,10 @@ impl Line {
         let mut attempt = 1;
         loop {
             let answer = match self.store.begin(Access::Write).await {
-                Ok(tx) => self.finish(tx, &command, hints).await,
+                Ok(tx) => {
+                    let all = self.finish(tx, &command, hints);
+                    all.instrument(trace::part("transaction")).await
+                }
                 Err(error) => return Err(error.into()),
             };
             if !is_collision(&answer, attempt) {
@@ -255,14 +260,16 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
-        let answer = command(&mut *tx).await?;
-        let entries = tx.journalled().to_vec();
-        tx.commit().await?;
-        if hints == Hints::Always || !entries.is_empty() {
+        let decided = command(&mut *tx).instrument(trace::part("decide"));
+        let answer = decided.await?;
+        let rows = tx.journalled().to_vec();
+        tx.commit().instrument(trace::part("commit")).await?;
+        if hints == Hints::Always || !rows.is_empty() {
             self.store.hint();
         }
-        for entry in &entries {
-            log::committed(entry);
+        for row in &rows {
+            log::committed(&row.entry);
+            trace::committed(row);
         }
         Ok(answer)
     }

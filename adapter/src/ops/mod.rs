@@ -4,3 +4,4 @@ pub mod auth;
 pub mod config;
 pub(crate) mod guesses;
 pub mod telemetry;
+pub mod trace;

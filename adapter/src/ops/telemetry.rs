@@ -1,8 +1,13 @@
-//! Logs: on standard error, so that standard output stays for answers.
+//! Logs: on standard error, so that standard output stays for answers. Traces: where the standard variables of
+//! OpenTelemetry say, with the feature `otel`.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+use super::trace;
 
 /// The variable that says what is logged, such as `info` or `andon_adapter=debug,warn`.
 pub const LOG_ENV: &str = "ANDON_LOG";
@@ -38,13 +43,23 @@ pub enum Error {
     /// The format is unknown.
     #[error("{LOG_FORMAT_ENV}: `{0}` is not a log format: use `text` or `json`")]
     Format(String),
+    /// The traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] trace::Error),
 }
 
-/// Sets up logging for this process. A second call changes nothing.
+/// What was set up. Keep it until the process ends: what is not sent yet is when this goes.
+#[derive(Debug)]
+#[must_use]
+pub struct Telemetry(
+    #[expect(dead_code, reason = "it only has to be kept")] Option<trace::Exporting>,
+);
+
+/// Sets up logs and traces for this process. A second call changes nothing.
 ///
 /// # Errors
 /// [`Error`], naming the variable and what would be right.
-pub fn init(default: DefaultLevel) -> Result<(), Error> {
+pub fn init(default: DefaultLevel) -> Result<Telemetry, Error> {
     let given = std::env::var(LOG_ENV).unwrap_or_default();
     let directives = match (given.as_str(), default) {
         ("", DefaultLevel::Info) => "info",
@@ -57,15 +72,18 @@ pub fn init(default: DefaultLevel) -> Result<(), Error> {
         source,
     })?;
     let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let logs = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(is_coloured);
-    // A second subscriber is refused by tracing; the first one stays, which is what is wanted.
-    let _already_set = match std::env::var(LOG_FORMAT_ENV).as_deref() {
-        Ok("json") => subscriber.json().try_init(),
-        Ok("text" | "") | Err(_) => subscriber.try_init(),
+    let logs = match std::env::var(LOG_FORMAT_ENV).as_deref() {
+        Ok("json") => logs.json().with_filter(filter).boxed(),
+        Ok("text" | "") | Err(_) => logs.with_filter(filter).boxed(),
         Ok(other) => return Err(Error::Format(other.to_owned())),
     };
-    Ok(())
+    let (traces, exporting) = trace::start()?.unzip();
+    // A second subscriber is refused by tracing; the first one stays, which is what is wanted.
+    let _already_set = tracing_subscriber::registry()
+        .with(vec![Some(logs), traces])
+        .try_init();
+    Ok(Telemetry(exporting))
 }

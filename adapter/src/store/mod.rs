@@ -521,8 +521,8 @@ pub trait Tx: Send {
     /// is locked from here to the commit, so this comes last.
     async fn journal_append(&mut self, entries: &[Entry]) -> Result<()>;
 
-    /// What this transaction has appended so far, in that order: to be logged once it is committed.
-    fn journalled(&self) -> &[Entry];
+    /// What this transaction has appended so far, in that order: to be told once it is committed.
+    fn journalled(&self) -> &[JournalRow];
 
     /// Reads the journal.
     async fn journal(&mut self, filter: &JournalFilter) -> Result<Vec<JournalRow>>;

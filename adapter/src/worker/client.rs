@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::gate::Clock;
 use super::runtime::Error;
 use super::service::{Clients, chain, parse_base};
+use crate::ops::trace;
 use crate::wire::{self, Envelope, Problem, code};
 
 /// The server, as a worker reaches it.
@@ -114,7 +115,7 @@ impl Api {
             request = request.bearer_auth(token.expose_secret());
         }
         let asked_at = self.clock.now();
-        let response = request.send().await.map_err(|error| {
+        let response = trace::sent(request).send().await.map_err(|error| {
             let is_connect = error.is_connect();
             let text = chain(&error.without_url());
             if is_connect {

@@ -13,12 +13,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::client::Failed;
 use super::gate::{Ask, NoPermit, Untold};
 use super::outcome::Class;
 use super::service::{CallAnswer, CallFault, CallRequest, Service, Services};
 use super::session::Session;
+use crate::ops::trace;
 use crate::wire::{
     CallOutcome, CallReportRequest, CallVerdict, JobPart, Lease, StepOutcome, Verdict,
 };
@@ -325,8 +327,21 @@ impl JobContext {
             .saturating_add(1);
         let call =
             CallNumber::new(call).map_err(|error| CallError::Permanent(error.to_string()))?;
+        let span = trace::call(self.0.job, &step, &service.name, call);
+        self.permitted(service, step, call, made)
+            .instrument(span)
+            .await
+    }
+
+    async fn permitted(
+        &self,
+        service: &Service,
+        step: StepName,
+        call: CallNumber,
+        made: impl Future<Output = Result<Value, CallFault>>,
+    ) -> Result<Value, CallError> {
         let permit = self.permit(service, call).await?;
-        match made.await {
+        match made.instrument(trace::part("the service")).await {
             Ok(result) => self.succeeded(permit, step, result).await,
             Err(fault) => match fault.class {
                 Class::Permanent => Err(CallError::Permanent(fault.error)),
@@ -427,6 +442,7 @@ impl JobContext {
         step: StepName,
         fault: CallFault,
     ) -> Result<Value, CallError> {
+        trace::failed(&fault.summary);
         let untold = self.0.untold.one_more();
         let _reporting = self.0.reporting.read().await;
         let used = permit.used();

@@ -158,7 +158,7 @@ impl Store for MemoryStore {
 struct MemoryTx {
     tables: Tables,
     progress: Progress,
-    journalled: Vec<Entry>,
+    journalled: Vec<JournalRow>,
     /// Held until the end; none for one that only reads.
     writer: Option<OwnedMutexGuard<()>>,
     line: Arc<Line>,
@@ -257,15 +257,12 @@ impl Tx for MemoryTx {
     }
 
     async fn journal_append(&mut self, entries: &[Entry]) -> Result<()> {
-        self.write(|tables| {
-            tables.journal_append(entries);
-            Ok(())
-        })?;
-        self.journalled.extend_from_slice(entries);
+        let rows = self.write(|tables| Ok(tables.journal_append(entries)))?;
+        self.journalled.extend(rows);
         Ok(())
     }
 
-    fn journalled(&self) -> &[Entry] {
+    fn journalled(&self) -> &[JournalRow] {
         &self.journalled
     }
 

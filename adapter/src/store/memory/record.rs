@@ -9,14 +9,17 @@ use super::tables::{Tables, constraint, ensure, rows_max};
 use crate::store::{IdempotencyRow, JournalFilter, JournalOrder, JournalRow, Result};
 
 impl Tables {
-    pub(super) fn journal_append(&mut self, entries: &[Entry]) {
+    pub(super) fn journal_append(&mut self, entries: &[Entry]) -> Vec<JournalRow> {
         let last = self.journal.range_back(..).next();
         let archived = self.archive.get(&()).map_or(0, |archived| archived.seq);
         let mut seq = last.map_or(0, |(seq, _)| *seq).max(archived);
-        for entry in entries {
+        let mut rows = Vec::with_capacity(entries.len());
+        for entry in entries.iter().cloned() {
             seq = seq.saturating_add(1);
             self.journal.put(seq, Arc::new(entry.clone()));
+            rows.push(JournalRow { seq, entry });
         }
+        rows
     }
 
     pub(super) fn journal_read(&self, filter: &JournalFilter) -> Vec<JournalRow> {

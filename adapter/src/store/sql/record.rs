@@ -27,9 +27,12 @@ const ENTRY: Columns = &[
 ];
 
 /// R31. The lock comes first, then the numbers: entries become visible in the order of their numbers.
-pub(super) async fn append(connection: &mut Connection, entries: &[Entry]) -> Result<()> {
+pub(super) async fn append(
+    connection: &mut Connection,
+    entries: &[Entry],
+) -> Result<Vec<JournalRow>> {
     if entries.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     dialect::lock_journal(connection).await?;
     let mut set = Set::new(ENTRY);
@@ -55,10 +58,20 @@ pub(super) async fn append(connection: &mut Connection, entries: &[Entry]) -> Re
             json_cell(event)?,
         ]);
     }
-    set.bind(statement(insert("andon_journal", ENTRY)))
-        .execute(connection)
-        .await?;
-    Ok(())
+    let sql = format!("{} RETURNING seq", insert("andon_journal", ENTRY));
+    let rows = set.bind(statement(sql)).fetch_all(connection).await?;
+    let mut seqs = Vec::with_capacity(rows.len());
+    for row in &rows {
+        seqs.push(Row::new(row, "journal entry").get::<i64>("seq")?);
+    }
+    // They are numbered in order, and may be answered in another.
+    seqs.sort_unstable();
+    let entries = entries.iter().cloned();
+    Ok(seqs
+        .into_iter()
+        .zip(entries)
+        .map(|(seq, entry)| JournalRow { seq, entry })
+        .collect())
 }
 
 pub(super) async fn journal(

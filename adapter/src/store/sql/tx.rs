@@ -36,7 +36,7 @@ pub(super) struct SqlTx<'c> {
     transaction: sqlx::Transaction<'c, Db>,
     clock: Option<Clock>,
     progress: Progress,
-    journalled: Vec<Entry>,
+    journalled: Vec<JournalRow>,
 }
 
 /// How far the transaction has got. One whose last statement failed, or was dropped before it ended,
@@ -141,11 +141,12 @@ impl Tx for SqlTx<'_> {
 
     async fn journal_append(&mut self, entries: &[Entry]) -> Result<()> {
         let answer = record::append(self.enter(), entries).await;
-        self.journalled.extend_from_slice(entries);
-        self.leave(answer)
+        let rows = self.leave(answer)?;
+        self.journalled.extend(rows);
+        Ok(())
     }
 
-    fn journalled(&self) -> &[Entry] {
+    fn journalled(&self) -> &[JournalRow] {
         &self.journalled
     }
 
