@@ -2,6 +2,8 @@
 //! and a collector that takes OTLP over HTTP.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     reason = "a test's own functions fail the test, as the test itself does"
 )]
 
@@ -88,7 +90,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
 }
 
 /// The fields of all messages that stand in this field.
-fn within<'b>(bytes: &'b [u8], of: u64) -> impl Iterator<Item = &'b [u8]> {
+fn within(bytes: &[u8], of: u64) -> impl Iterator<Item = &[u8]> {
     let fields = fields(bytes).into_iter();
     fields.filter_map(move |(number, field)| (number == of).then(|| field.bytes()))
 }

@@ -51,9 +51,9 @@ pub enum Error {
 /// What was set up. Keep it until the process ends: what is not sent yet is when this goes.
 #[derive(Debug)]
 #[must_use]
-pub struct Telemetry(
-    #[expect(dead_code, reason = "it only has to be kept")] Option<trace::Exporting>,
-);
+pub struct Telemetry {
+    _exporting: Option<trace::Exporting>,
+}
 
 /// Sets up logs and traces for this process. A second call changes nothing.
 ///
@@ -85,5 +85,7 @@ pub fn init(default: DefaultLevel) -> Result<Telemetry, Error> {
     let _already_set = tracing_subscriber::registry()
         .with(vec![Some(logs), traces])
         .try_init();
-    Ok(Telemetry(exporting))
+    Ok(Telemetry {
+        _exporting: exporting,
+    })
 }

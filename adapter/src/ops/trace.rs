@@ -17,6 +17,7 @@ use axum::response::Response;
 use reqwest::RequestBuilder;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, trace_span};
+use tracing_subscriber::Layer;
 
 use crate::store::JournalRow;
 
@@ -24,6 +25,9 @@ pub(super) use export::{Exporting, start};
 
 /// What the spans of traces are told from others by.
 pub(super) const TARGET: &str = "andon_trace";
+
+/// The layer that sends spans, and what has to be kept until the process ends.
+pub(super) type Sending<S> = (Box<dyn Layer<S> + Send + Sync>, Exporting);
 
 /// Why traces cannot be sent.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,8 @@ use std::convert::Infallible;
 
 use axum::http::HeaderMap;
 use tracing::{Span, Subscriber};
-use tracing_subscriber::Layer;
 
-use super::Error;
+use super::{Error, Sending};
 
 /// Nothing is sent.
 #[derive(Debug)]
@@ -17,8 +16,7 @@ pub(in crate::ops) struct Exporting(Infallible);
     clippy::unnecessary_wraps,
     reason = "with the feature there may be something, and it may fail"
 )]
-pub(in crate::ops) fn start<S: Subscriber>()
--> Result<Option<(Box<dyn Layer<S> + Send + Sync>, Exporting)>, Error> {
+pub(in crate::ops) fn start<S: Subscriber>() -> Result<Option<Sending<S>>, Error> {
     Ok(None)
 }
 

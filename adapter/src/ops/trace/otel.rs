@@ -16,7 +16,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{Error, TARGET};
+use super::{Error, Sending, TARGET};
 
 /// Any of these names the collector.
 const ENDPOINTS: [&str; 2] = [
@@ -41,8 +41,7 @@ impl Drop for Exporting {
 
 /// Begins to send spans, if a collector is named. The endpoint, its headers and time limit, the batches, the
 /// sampler and the resource are as the SDK reads them from the variables.
-pub(in crate::ops) fn start<S>()
--> Result<Option<(Box<dyn Layer<S> + Send + Sync>, Exporting)>, Error>
+pub(in crate::ops) fn start<S>() -> Result<Option<Sending<S>>, Error>
 where
     S: Subscriber + for<'s> LookupSpan<'s> + Send + Sync,
 {
