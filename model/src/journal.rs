@@ -211,6 +211,19 @@ impl Again<'_> {
         }
     }
 
+    /// A campaign is created without the gate's lock, so that no large one keeps a pause waiting. Its entry
+    /// says which version its transaction saw, and may follow those of later ones.
+    fn created<O>(&self, mut decision: Decision<O>) -> Result<(), String> {
+        let gate = &self.ledger.gate;
+        for entry in self.step {
+            if entry.stamp.version > gate.version() || entry.stamp.epoch > gate.epoch() {
+                return Err("it is of a version that the line has not come to".into());
+            }
+            decision.stamp = entry.stamp;
+        }
+        self.is(Ok(decision))
+    }
+
     /// The configuration that the step took over: what was declared, with what the entries change.
     fn services(&self) -> Services {
         let breakers = self.ledger.gate.breakers();
@@ -268,7 +281,7 @@ impl Again<'_> {
             if self.ledger.campaigns.contains_key(&id) {
                 return Err(format!("campaign {id} exists already"));
             }
-            return self.is(Ok(AnyCampaign::decide_create(gate, id, *intake, by, now)));
+            return self.created(AnyCampaign::decide_create(gate, id, *intake, by, now));
         }
         let campaign = self.campaign(id)?;
         // Jobs are not in the journal: there are the ones that the step needs.
@@ -591,5 +604,22 @@ mod tests {
                 );
             }
         }
+    }
+    #[test]
+    fn r31_a_campaign_may_be_created_as_of_an_earlier_version_and_of_no_later_one() {
+        let by = operator();
+        let paused = Gate::initial().decide_pause_queue(&by, at(1)).unwrap();
+        let mut gate = Gate::initial();
+        gate.apply(&paused);
+        let created = |gate: &Gate| {
+            let id = CampaignId::from_u128(1);
+            let decision = AnyCampaign::decide_create(gate, id, Intake::Closed, &by, at(2));
+            Entry::new(decision.stamp, &by, decision.events[0].clone())
+        };
+        let pause = Entry::new(paused.stamp, &by, paused.events[0].clone());
+        check(&[pause.clone(), created(&gate)]).unwrap();
+        check(&[pause.clone(), created(&Gate::initial())]).unwrap();
+        let problem = check(&[created(&gate), pause]).unwrap_err().to_string();
+        assert!(problem.contains("has not come to"), "{problem}");
     }
 }
