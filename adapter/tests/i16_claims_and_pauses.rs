@@ -28,6 +28,7 @@ use andon_adapter::line::work::{self, CallReport, EndingReport, How, Registratio
 use andon_adapter::line::{Error, Line, Settings, queue};
 use andon_adapter::store::{self, Access, GateLock, SessionLock, SharedStore, Tx};
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 mod support;
@@ -606,6 +607,48 @@ async fn however_endings_meet_the_last_settles(store: SharedStore) {
     assert_eq!(campaign_stage(&f).await, CampaignStage::Completed);
 }
 
+/// More than a server has connections: it runs some, the others wait in it and not for the database, so that
+/// a person's pause need not wait behind them.
+async fn a_pause_goes_past_what_workers_wait_with(store: SharedStore) {
+    let f = Arc::new(fixture(store, 1).await);
+    let (begun, release) = (watch::Sender::new(0_usize), watch::Sender::new(()));
+    let waiting: Vec<JoinHandle<()>> = (0..100)
+        .map(|_| {
+            let (f, begun, released) = (Arc::clone(&f), begun.clone(), release.subscribe());
+            tokio::spawn(async move {
+                let ran = f.line.transact_quietly(move |_| {
+                    let (begun, mut released) = (begun.clone(), released.clone());
+                    Box::pin(async move {
+                        begun.send_modify(|begun| *begun += 1);
+                        released.changed().await.unwrap();
+                        Ok(())
+                    })
+                });
+                ran.await.unwrap();
+            })
+        })
+        .collect();
+    let within = Duration::from_secs(30);
+    let mut seen = begun.subscribe();
+    tokio::time::timeout(within, seen.wait_for(|begun| *begun == 8))
+        .await
+        .expect("some of them run")
+        .unwrap();
+    let pausing = f
+        .line
+        .transact(|tx| Box::pin(async move { queue::pause(tx, &operator()).await.map(drop) }));
+    tokio::time::timeout(within, pausing)
+        .await
+        .expect("the pause waits for none of them")
+        .unwrap();
+    assert_eq!(*seen.borrow(), 8, "no more of them have begun");
+    release.send_replace(());
+    for one in waiting {
+        one.await.unwrap();
+    }
+    assert_eq!(*seen.borrow(), 100);
+}
+
 async fn both_orders(way: PauseBy, stores: [support::Database; 2]) {
     let [first, second] = stores;
     a_pause_waits_for_a_claim_that_holds_the_gate(first.store.clone(), way).await;
@@ -680,4 +723,9 @@ async fn r27_however_endings_meet_the_last_settles_the_campaign_on_both_stores()
         let database = support::postgres().await;
         however_endings_meet_the_last_settles(database.store.clone()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r3_a_pause_goes_past_what_workers_wait_with_on_postgres() {
+    a_pause_goes_past_what_workers_wait_with(support::postgres().await.store.clone()).await;
 }

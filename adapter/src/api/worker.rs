@@ -131,7 +131,7 @@ async fn claim(
         // While waiting it only reads, so that idle workers keep nobody from writing.
         let is_claimable = app
             .line
-            .query(|tx| Box::pin(line::work::may_be_claimable(tx)))
+            .query_quietly(|tx| Box::pin(line::work::may_be_claimable(tx)))
             .await;
         is_worth_it = is_claimable.unwrap_or(true);
     }
@@ -169,8 +169,8 @@ async fn call_report(
     let job = app.job(job).await?;
     let (ttl, command) = (app.ttl(), app.take(taken).await?);
     let asker = Asker::Lease(job, command.body.token);
-    let calls = app.line.calls();
-    app.work(asker, &command, Hint::Withheld, move |tx, command| {
+    let (hint, calls) = (Hint::after_call(&command.body), app.line.calls());
+    app.work(asker, &command, hint, move |tx, command| {
         let calls = calls.clone();
         Box::pin(async move {
             let caller = &command.by.actor;
@@ -313,12 +313,13 @@ async fn judge_batch(
     command: &Arc<Command<wire::ReportsRequest>>,
 ) -> line::Result<wire::ReportsAnswer> {
     let mut all = Judgement::default();
+    let hint = Hint::after(&command.body.reports);
     for step in batch::plan(&command.body.reports) {
         let (command, step) = (Arc::clone(command), Arc::new(step));
         let calls = app.line.calls();
         let judged = app
             .line
-            .transact_quietly(move |tx| {
+            .transact_as(hint.rank(), move |tx| {
                 let (command, step) = (Arc::clone(&command), Arc::clone(&step));
                 let calls = calls.clone();
                 Box::pin(async move {
@@ -329,7 +330,7 @@ async fn judge_batch(
             .await?;
         all.add(judged);
     }
-    if Hint::after(&command.body.reports) == Hint::Given {
+    if hint == Hint::Given {
         app.line.store().hint();
     }
     let (ttl, command) = (app.ttl(), Arc::clone(command));

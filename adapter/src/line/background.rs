@@ -8,7 +8,7 @@ use andon::{By, ErrorText, Gate, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Changes, Error, Hints, Line, Result, after_collision, breakers, campaigns, is_collision, jobs,
+    Changes, Error, Line, Rank, Result, after_collision, breakers, campaigns, is_collision, jobs,
 };
 use crate::store::{GateLock, Tx};
 
@@ -55,7 +55,7 @@ impl Line {
                             check_identity(tx, &identity).await
                         })
                     },
-                    Hints::Always,
+                    Rank::Command,
                 )
                 .await;
             if is_collision(&answer, attempt) {

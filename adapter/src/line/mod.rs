@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use andon::{CampaignId, Corrupt, JobId, Refusal, Services, SessionId};
 use futures::future::BoxFuture;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument as _;
 
 pub use self::state::LineState;
@@ -144,6 +145,7 @@ pub struct Line {
     turn: Turn,
     calls: Calls,
     sampling: Sampling,
+    routine: Arc<Semaphore>,
 }
 
 /// Whose turn it is: the campaign that the last claim of this process took from (R21: campaigns take
@@ -163,12 +165,23 @@ impl Turn {
     }
 }
 
-/// After which commits others are told that something may have changed, each time once.
+/// What a transaction waits for before it begins, and who is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hints {
-    Always,
-    IfJournalled,
+pub enum Rank {
+    /// A person's command, or a report that may stop the line. It waits for nothing, and everybody is told
+    /// that something may have changed.
+    Command,
+    /// What workers ask and report all the time, and the passes of the line itself: some at once, the
+    /// others wait their turn. Others are told if a change was journalled: a claim that gave a hint would
+    /// wake every waiting claim, each of which would wake the others again.
+    Routine,
 }
+
+/// How many transactions of [`Rank::Routine`] this process runs at once. A pause has to wait for each that
+/// is under way (I16), and for a connection behind all that wait for one: what is more than this waits here
+/// instead, where a command goes past it. More at once would do no more work
+/// (docs/performance.md).
+const ROUTINE_AT_ONCE: usize = 8;
 
 /// How often a command is decided afresh after a collision before it is given up.
 const ATTEMPTS_MAX: u32 = 8;
@@ -182,6 +195,7 @@ impl Line {
             turn: Turn::default(),
             calls: Calls::default(),
             sampling: Sampling::default(),
+            routine: Arc::new(Semaphore::new(ROUTINE_AT_ONCE)),
         }
     }
 
@@ -205,8 +219,8 @@ impl Line {
         self.calls.clone()
     }
 
-    /// Runs a command in one transaction and commits it. When two transactions collide the command is
-    /// run again on fresh rows, after a growing wait.
+    /// Runs a command in one transaction and commits it, as [`Rank::Command`]. When two transactions
+    /// collide the command is run again on fresh rows, after a growing wait.
     ///
     /// # Errors
     /// What the command answers (then nothing is written), or [`Error::Store`].
@@ -215,12 +229,10 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
-        self.transact_and(command, Hints::Always).await
+        self.transact_as(Rank::Command, command).await
     }
 
-    /// As [`Line::transact`], with a hint only if a change was journalled: for what workers report all
-    /// the time, which nobody waits for. A claim that gave a hint would wake every waiting claim, each of
-    /// which would wake the others again.
+    /// As [`Line::transact`], as [`Rank::Routine`].
     ///
     /// # Errors
     /// As [`Line::transact`].
@@ -229,19 +241,27 @@ impl Line {
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
-        self.transact_and(command, Hints::IfJournalled).await
+        self.transact_as(Rank::Routine, command).await
     }
 
-    async fn transact_and<T, F>(&self, command: F, hints: Hints) -> Result<T>
+    /// As [`Line::transact`], as of this rank.
+    ///
+    /// # Errors
+    /// As [`Line::transact`].
+    pub async fn transact_as<T, F>(&self, rank: Rank, command: F) -> Result<T>
     where
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
     {
+        let _turn = match rank {
+            Rank::Routine => self.routine_turn().await,
+            Rank::Command => None,
+        };
         let mut attempt = 1;
         loop {
             let answer = match self.store.begin(Access::Write).await {
                 Ok(tx) => {
-                    let all = self.finish(tx, &command, hints);
+                    let all = self.finish(tx, &command, rank);
                     all.instrument(trace::part("transaction")).await
                 }
                 Err(error) => return Err(error.into()),
@@ -255,7 +275,7 @@ impl Line {
     }
 
     /// Runs a command in this transaction, and commits it.
-    async fn finish<T, F>(&self, mut tx: Box<dyn Tx>, command: &F, hints: Hints) -> Result<T>
+    async fn finish<T, F>(&self, mut tx: Box<dyn Tx>, command: &F, rank: Rank) -> Result<T>
     where
         T: Send,
         F: for<'t> Fn(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
@@ -264,7 +284,7 @@ impl Line {
         let answer = decided.await?;
         let rows = tx.journalled().to_vec();
         tx.commit().instrument(trace::part("commit")).await?;
-        if hints == Hints::Always || !rows.is_empty() {
+        if rank == Rank::Command || !rows.is_empty() {
             self.store.hint();
         }
         for row in &rows {
@@ -285,6 +305,25 @@ impl Line {
     {
         let mut tx = self.store.begin(Access::Read).await?;
         query(&mut *tx).await
+    }
+
+    /// As [`Line::query`], as [`Rank::Routine`]: for what is looked at again and again.
+    ///
+    /// # Errors
+    /// As [`Line::query`].
+    pub async fn query_quietly<T, F>(&self, query: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send,
+    {
+        let _turn = self.routine_turn().await;
+        self.query(query).await
+    }
+
+    /// Waits until one more may run. It is kept until that has ended, or was dropped.
+    async fn routine_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes it, and without it the database keeps order as well.
+        self.routine.acquire().await.ok()
     }
 }
 

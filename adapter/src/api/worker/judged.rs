@@ -18,7 +18,7 @@ use crate::api::App;
 use crate::api::extract::Command;
 use crate::api::idempotency::{keep, replay};
 use crate::api::problem::{Failure, problem};
-use crate::line;
+use crate::line::{self, Rank};
 use crate::store::{IdempotencyRow, Tx};
 use crate::wire::{self, Envelope};
 
@@ -34,26 +34,32 @@ pub(super) enum Asker {
 }
 
 /// Whether others are told that something may have changed. A change that is journalled always is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Hint {
-    /// They are: there may be more to claim.
-    Given,
     /// Nobody waits for a claim, a heartbeat or a call's success; and each would wake everybody who
     /// waits for the gate or for a job.
     Withheld,
+    /// They are: there may be more to claim.
+    Given,
+    /// They are, and the request itself waits for no other: it tells of a failure, which may stop the line.
+    AtOnce,
 }
 
 impl Hint {
-    /// After the reports of a batch: as after each of its endings.
+    /// After the reports of a batch: as after the most urgent of them.
     pub(super) fn after(reports: &[wire::ReportItem]) -> Self {
-        let endings = reports.iter().filter_map(|item| Ending::of(&item.report));
-        if endings
-            .map(Self::after_ending)
-            .any(|hint| hint == Self::Given)
-        {
-            Self::Given
-        } else {
-            Self::Withheld
+        let each = reports.iter().map(|item| match &item.report {
+            wire::Report::CallReport(call) => Self::after_call(call),
+            ending => Ending::of(ending).map_or(Self::Withheld, Self::after_ending),
+        });
+        each.max().unwrap_or(Self::Withheld)
+    }
+
+    /// After a call.
+    pub(super) fn after_call(call: &wire::CallReportRequest) -> Self {
+        match call.outcome {
+            wire::CallOutcome::Success => Self::Withheld,
+            wire::CallOutcome::Failure => Self::AtOnce,
         }
     }
 
@@ -61,9 +67,16 @@ impl Hint {
     pub(super) fn after_ending(ending: Ending<'_>) -> Self {
         match ending {
             Ending::Complete(complete) if complete.spawn.is_empty() => Self::Withheld,
-            Ending::Complete(_) | Ending::Fail(_) | Ending::Release(_) | Ending::Snooze(_) => {
-                Self::Given
-            }
+            Ending::Complete(_) | Ending::Release(_) | Ending::Snooze(_) => Self::Given,
+            Ending::Fail(_) => Self::AtOnce,
+        }
+    }
+
+    /// The rank of the transaction before it.
+    pub(super) fn rank(self) -> Rank {
+        match self {
+            Self::Withheld | Self::Given => Rank::Routine,
+            Self::AtOnce => Rank::Command,
         }
     }
 }
@@ -138,7 +151,7 @@ impl App {
         let (run, is_answer) = (Arc::new(run), Arc::new(is_answer));
         let led = self
             .line
-            .transact_quietly(|tx| {
+            .transact_as(hint.rank(), |tx| {
                 let (command, run) = (Arc::clone(command), Arc::clone(&run));
                 let is_answer = Arc::clone(&is_answer);
                 Box::pin(async move { judge(tx, command, &*is_answer, &*run).await })
@@ -277,4 +290,34 @@ pub(super) fn refused_alone(refused: &answer::Refused) -> wire::Problem {
         problem.facts.insert("unknown_service".into(), unknown);
     }
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// R2: what may stop the line waits for nothing that workers ask all the time.
+    #[test]
+    fn r2_a_batch_with_a_failure_is_taken_at_once() {
+        let call = |outcome| json!({"call_report": {"token": 1, "call": 1, "service": "s", "outcome": outcome}});
+        let fail = json!({"fail": {"token": 1, "error": "500", "kind": "service", "service": "s"}});
+        let (complete, release) = (
+            json!({"complete": {"token": 1}}),
+            json!({"release": {"token": 1}}),
+        );
+        let after = |reports: &[&Value]| {
+            let item = |report: &&Value| wire::ReportItem {
+                job_id: JobId::from_u128(1),
+                report: serde_json::from_value((*report).clone()).unwrap(),
+            };
+            Hint::after(&reports.iter().map(item).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&[&call("success"), &complete]), Hint::Withheld);
+        assert_eq!(after(&[&complete, &release, &complete]), Hint::Given);
+        assert_eq!(after(&[&release, &call("failure")]), Hint::AtOnce);
+        assert_eq!(after(&[&fail, &complete]), Hint::AtOnce);
+        let ranks = [Hint::Withheld, Hint::Given, Hint::AtOnce].map(Hint::rank);
+        assert_eq!(ranks, [Rank::Routine, Rank::Routine, Rank::Command]);
+    }
 }
