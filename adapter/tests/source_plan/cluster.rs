@@ -6,6 +6,8 @@
     reason = "the functions that tests share fail the test, as the tests themselves do"
 )]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -23,6 +25,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With these files among its data, by their names: its own alone may read them.
+    pub(crate) fn start_with(files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let programs = programs();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -57,6 +64,14 @@ impl Cluster {
                 "--no-sync",
             ],
         );
+        for (name, text) in files {
+            let path = cluster.folder.path().join("data").join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = account() {
+                std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
         cluster.serve();
         cluster
     }
