@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use self::batch::Judgement;
 use self::convert::Ending;
-use self::judged::{Asker, Hint};
+use self::judged::{Asker, Haste};
 use self::wait::Wait;
 use super::App;
 use super::extract::{Command, invalid};
@@ -74,7 +74,7 @@ async fn register(
     app.work(
         Asker::Nobody,
         &command,
-        Hint::Withheld,
+        Haste::Routine,
         move |tx, command| {
             Box::pin(async move { Ok(Ok(answer::register(tx, ttl, &command.body).await?)) })
         },
@@ -110,7 +110,7 @@ async fn claim(
                 .work_if(
                     asker,
                     &command,
-                    Hint::Withheld,
+                    Haste::Routine,
                     is_answer,
                     move |tx, command| {
                         let turn = turn.clone();
@@ -150,7 +150,7 @@ async fn heartbeat(
     app.work(
         Asker::Session(session),
         &command,
-        Hint::Withheld,
+        Haste::Keeping,
         move |tx, _| Box::pin(async move { Ok(Ok(answer::heartbeat(tx, ttl, session).await?)) }),
     )
     .await
@@ -169,8 +169,8 @@ async fn call_report(
     let job = app.job(job).await?;
     let (ttl, command) = (app.ttl(), app.take(taken).await?);
     let asker = Asker::Lease(job, command.body.token);
-    let (hint, calls) = (Hint::after_call(&command.body), app.line.calls());
-    app.work(asker, &command, hint, move |tx, command| {
+    let (haste, calls) = (Haste::after_call(&command.body), app.line.calls());
+    app.work(asker, &command, haste, move |tx, command| {
         let calls = calls.clone();
         Box::pin(async move {
             let caller = &command.by.actor;
@@ -256,9 +256,9 @@ impl App {
         let job = self.job(job).await?;
         let (ttl, command) = (self.ttl(), self.take(taken).await?);
         let asker = Asker::Lease(job, ending(&command.body).token());
-        let hint = Hint::after_ending(ending(&command.body));
+        let haste = Haste::after_ending(ending(&command.body));
         let calls = self.line.calls();
-        self.work(asker, &command, hint, move |tx, command| {
+        self.work(asker, &command, haste, move |tx, command| {
             let calls = calls.clone();
             Box::pin(async move {
                 let caller = &command.by.actor;
@@ -284,9 +284,9 @@ async fn reports(
         return Err(app.with_gate(asker, error.into()).await);
     }
     if command.idempotency.is_some() {
-        let (hint, calls) = (Hint::after(&command.body.reports), app.line.calls());
+        let (haste, calls) = (Haste::after(&command.body.reports), app.line.calls());
         return app
-            .work(asker, &command, hint, move |tx, command| {
+            .work(asker, &command, haste, move |tx, command| {
                 let calls = calls.clone();
                 Box::pin(async move {
                     Ok(Ok(batch::judge_in(
@@ -313,13 +313,13 @@ async fn judge_batch(
     command: &Arc<Command<wire::ReportsRequest>>,
 ) -> line::Result<wire::ReportsAnswer> {
     let mut all = Judgement::default();
-    let hint = Hint::after(&command.body.reports);
+    let haste = Haste::after(&command.body.reports);
     for step in batch::plan(&command.body.reports) {
         let (command, step) = (Arc::clone(command), Arc::new(step));
         let calls = app.line.calls();
         let judged = app
             .line
-            .transact_as(hint.rank(), move |tx| {
+            .transact_as(haste.rank(), move |tx| {
                 let (command, step) = (Arc::clone(&command), Arc::clone(&step));
                 let calls = calls.clone();
                 Box::pin(async move {
@@ -330,7 +330,7 @@ async fn judge_batch(
             .await?;
         all.add(judged);
     }
-    if hint == Hint::Given {
+    if haste == Haste::Freeing {
         app.line.store().hint();
     }
     let (ttl, command) = (app.ttl(), Arc::clone(command));
@@ -352,7 +352,7 @@ async fn deregister(
     app.work(
         Asker::Session(session),
         &command,
-        Hint::Given,
+        Haste::Freeing,
         move |tx, _| Box::pin(async move { Ok(Ok(answer::deregister(tx, ttl, session).await?)) }),
     )
     .await

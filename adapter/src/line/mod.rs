@@ -171,6 +171,9 @@ pub enum Rank {
     /// A person's command, or a report that may stop the line. It waits for nothing, and everybody is told
     /// that something may have changed.
     Command,
+    /// A heartbeat, on which leases rest. It waits for nothing, and others are told if a change was
+    /// journalled.
+    Prompt,
     /// What workers ask and report all the time, and the passes of the line itself: some at once, the
     /// others wait their turn. Others are told if a change was journalled: a claim that gave a hint would
     /// wake every waiting claim, each of which would wake the others again.
@@ -179,7 +182,7 @@ pub enum Rank {
 
 /// How many transactions of [`Rank::Routine`] this process runs at once. A pause has to wait for each that
 /// is under way (I16), and for a connection behind all that wait for one: what is more than this waits here
-/// instead, where a command goes past it. More at once would do no more work
+/// instead, where commands and heartbeats go past it. More at once would do no more work
 /// (docs/performance.md).
 const ROUTINE_AT_ONCE: usize = 8;
 
@@ -255,7 +258,7 @@ impl Line {
     {
         let _turn = match rank {
             Rank::Routine => self.routine_turn().await,
-            Rank::Command => None,
+            Rank::Command | Rank::Prompt => None,
         };
         let mut attempt = 1;
         loop {

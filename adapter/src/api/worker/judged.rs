@@ -33,50 +33,54 @@ pub(super) enum Asker {
     Lease(JobId, Token),
 }
 
-/// Whether others are told that something may have changed. A change that is journalled always is.
+/// How a request is taken: whether it waits its turn, and whether others are told that something may have
+/// changed. A change that is journalled they are always told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Hint {
-    /// Nobody waits for a claim, a heartbeat or a call's success; and each would wake everybody who
-    /// waits for the gate or for a job.
-    Withheld,
-    /// They are: there may be more to claim.
-    Given,
-    /// They are, and the request itself waits for no other: it tells of a failure, which may stop the line.
-    AtOnce,
+pub(super) enum Haste {
+    /// A heartbeat waits for no other, and nobody waits for it.
+    Keeping,
+    /// Nobody waits for a claim or a call's success; and each would wake everybody who waits for the gate
+    /// or for a job.
+    Routine,
+    /// There may be more to claim afterwards: others are told.
+    Freeing,
+    /// It tells of a failure, which may stop the line: it waits for no other, and others are told.
+    Failing,
 }
 
-impl Hint {
+impl Haste {
     /// After the reports of a batch: as after the most urgent of them.
     pub(super) fn after(reports: &[wire::ReportItem]) -> Self {
         let each = reports.iter().map(|item| match &item.report {
             wire::Report::CallReport(call) => Self::after_call(call),
-            ending => Ending::of(ending).map_or(Self::Withheld, Self::after_ending),
+            ending => Ending::of(ending).map_or(Self::Routine, Self::after_ending),
         });
-        each.max().unwrap_or(Self::Withheld)
+        each.max().unwrap_or(Self::Routine)
     }
 
     /// After a call.
     pub(super) fn after_call(call: &wire::CallReportRequest) -> Self {
         match call.outcome {
-            wire::CallOutcome::Success => Self::Withheld,
-            wire::CallOutcome::Failure => Self::AtOnce,
+            wire::CallOutcome::Success => Self::Routine,
+            wire::CallOutcome::Failure => Self::Failing,
         }
     }
 
     /// After an ending: there is more to claim only where a job was given back, or others were spawned.
     pub(super) fn after_ending(ending: Ending<'_>) -> Self {
         match ending {
-            Ending::Complete(complete) if complete.spawn.is_empty() => Self::Withheld,
-            Ending::Complete(_) | Ending::Release(_) | Ending::Snooze(_) => Self::Given,
-            Ending::Fail(_) => Self::AtOnce,
+            Ending::Complete(complete) if complete.spawn.is_empty() => Self::Routine,
+            Ending::Complete(_) | Ending::Release(_) | Ending::Snooze(_) => Self::Freeing,
+            Ending::Fail(_) => Self::Failing,
         }
     }
 
-    /// The rank of the transaction before it.
+    /// The rank of its transaction.
     pub(super) fn rank(self) -> Rank {
         match self {
-            Self::Withheld | Self::Given => Rank::Routine,
-            Self::AtOnce => Rank::Command,
+            Self::Keeping => Rank::Prompt,
+            Self::Routine | Self::Freeing => Rank::Routine,
+            Self::Failing => Rank::Command,
         }
     }
 }
@@ -116,7 +120,7 @@ impl App {
         &self,
         asker: Asker,
         command: &Arc<Command<T>>,
-        hint: Hint,
+        haste: Haste,
         run: F,
     ) -> Answered<A>
     where
@@ -127,7 +131,7 @@ impl App {
             + Sync
             + 'static,
     {
-        self.work_if(asker, command, hint, |_: &A| true, run).await
+        self.work_if(asker, command, haste, |_: &A| true, run).await
     }
 
     /// As [`App::work`]; under an idempotency key only what `is_answer` says is kept.
@@ -135,7 +139,7 @@ impl App {
         &self,
         asker: Asker,
         command: &Arc<Command<T>>,
-        hint: Hint,
+        haste: Haste,
         is_answer: K,
         run: F,
     ) -> Answered<A>
@@ -151,7 +155,7 @@ impl App {
         let (run, is_answer) = (Arc::new(run), Arc::new(is_answer));
         let led = self
             .line
-            .transact_as(hint.rank(), |tx| {
+            .transact_as(haste.rank(), |tx| {
                 let (command, run) = (Arc::clone(command), Arc::clone(&run));
                 let is_answer = Arc::clone(&is_answer);
                 Box::pin(async move { judge(tx, command, &*is_answer, &*run).await })
@@ -159,7 +163,7 @@ impl App {
             .await;
         match led {
             Ok(Led::Judged(judged)) => {
-                if hint == Hint::Given {
+                if haste == Haste::Freeing {
                     self.line.store().hint();
                 }
                 judged
@@ -311,13 +315,13 @@ mod tests {
                 job_id: JobId::from_u128(1),
                 report: serde_json::from_value((*report).clone()).unwrap(),
             };
-            Hint::after(&reports.iter().map(item).collect::<Vec<_>>())
+            Haste::after(&reports.iter().map(item).collect::<Vec<_>>())
         };
-        assert_eq!(after(&[&call("success"), &complete]), Hint::Withheld);
-        assert_eq!(after(&[&complete, &release, &complete]), Hint::Given);
-        assert_eq!(after(&[&release, &call("failure")]), Hint::AtOnce);
-        assert_eq!(after(&[&fail, &complete]), Hint::AtOnce);
-        let ranks = [Hint::Withheld, Hint::Given, Hint::AtOnce].map(Hint::rank);
+        assert_eq!(after(&[&call("success"), &complete]), Haste::Routine);
+        assert_eq!(after(&[&complete, &release, &complete]), Haste::Freeing);
+        assert_eq!(after(&[&release, &call("failure")]), Haste::Failing);
+        assert_eq!(after(&[&fail, &complete]), Haste::Failing);
+        let ranks = [Haste::Routine, Haste::Freeing, Haste::Failing].map(Haste::rank);
         assert_eq!(ranks, [Rank::Routine, Rank::Routine, Rank::Command]);
     }
 }
