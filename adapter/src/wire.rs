@@ -28,7 +28,7 @@ pub use endings::{
     FailureKind, ReleaseRequest, Report, ReportAnswer, ReportItem, ReportOutcome, ReportsAnswer,
     ReportsRequest, SnoozeRequest, SpawnedJob,
 };
-pub use gate::{Gate, GateAnswer, GateQuery, GateState};
+pub use gate::{Fence, Gate, GateAnswer, GateQuery, GateState};
 pub use jobs::NewJob;
 pub use work::{
     CallOutcome, CallReportAnswer, CallReportRequest, CallVerdict, ClaimAnswer, ClaimRequest,

@@ -61,6 +61,12 @@ on_every_store! {
         assert!(next.token > lost.token);
         let beat = server.post("/worker/heartbeat", json!({"worker_id": worker.id})).await;
         assert_eq!((&beat.data()["lost"], &beat.data()["gate"]["stopped"]), (&json!([]), &json!([])));
+        // R30: the answer of the next claim may be under way, while the lost lease is at work.
+        let fenced = json!([{"job_id": lost.job, "token": next.token}]);
+        let gate = server.get(&format!("/worker/gate?worker_id={}", worker.id)).await;
+        for answer in [beat.data(), gate.data()] {
+            assert_eq!(answer["gate"]["fenced"], fenced);
+        }
         let stale = server.report(&lost, "complete", json!({"result": "too late"})).await;
         stale.refused(409, "stale_lease");
         assert!(!holds(&stale.body["gate"]["stopped"], &lost.job), "it is held under a newer token");

@@ -107,7 +107,7 @@ on_every_store! {
     d2_jobs_are_listed_by_stage_and_class in jobs,
     r24_a_session_holds_what_is_processing_or_cancelled_under_way in jobs,
     of_what_a_session_holds_only_what_plainly_goes_on_is_not_suspect in jobs,
-    r24_what_was_taken_from_a_session_is_suspect_until_it_holds_it_again_or_ends in jobs,
+    r24_what_was_taken_from_a_session_is_suspect_until_it_ends in jobs,
     the_oldest_pending_job_of_running_campaigns_is_found in jobs,
     times_far_out_stay_far_out in jobs,
     json_is_kept_or_refused_and_never_altered in jobs,

@@ -117,6 +117,7 @@ pub fn confirmed(clock: Clock) -> GateWatch {
         version: Version::ZERO,
         ttl_ms: 3_600_000,
         stopped: Vec::new(),
+        fenced: Vec::new(),
         retired: Vec::new(),
     };
     watch.hear(&gate, clock.now());

@@ -20,7 +20,7 @@ use andon_adapter::store::{
     CampaignRow, ClaimProposal, Condition, Error, GateLock, Grain, IdempotencyRow, Insertion,
     JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program,
     RemovalLook, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
-    Store, TallyRow, Tx,
+    Store, Suspects, TallyRow, Tx,
 };
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -551,9 +551,9 @@ impl Tx for ServerTx {
         self.inner.jobs_held(session).await
     }
 
-    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
+    async fn jobs_suspect(&mut self, session: SessionId) -> Result<Suspects> {
         reach(&self.link).await?;
-        self.inner.jobs_held_suspect(session).await
+        self.inner.jobs_suspect(session).await
     }
 
     async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()> {

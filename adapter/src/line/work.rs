@@ -28,6 +28,9 @@ pub struct GateView {
     pub gate: Gate,
     /// Jobs of this session's leases that are PAUSED, CANCELLED or lost.
     pub stopped: Vec<JobId>,
+    /// Jobs that were taken from this session and that it holds again, with the token of now: its leases
+    /// with lower ones are lost.
+    pub fenced: Vec<(JobId, Token)>,
 }
 
 /// The shortest lease a worker may ask for.
@@ -103,6 +106,7 @@ pub async fn register(tx: &mut dyn Tx, worker: &Registration) -> Result<(Session
         GateView {
             gate,
             stopped: Vec::new(),
+            fenced: Vec::new(),
         },
     ))
 }
@@ -310,15 +314,11 @@ pub async fn gate_view(
     gate: Gate,
     session: Option<SessionId>,
 ) -> Result<GateView> {
-    let stopped = match session {
-        Some(session) => stopped(tx, &gate, session)
-            .await?
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect(),
-        None => Vec::new(),
+    let told = match session {
+        Some(session) => told(tx, &gate, session).await?,
+        None => Told::default(),
     };
-    Ok(GateView { gate, stopped })
+    Ok(told.view(gate))
 }
 
 /// Why a job of a session is stopped.
@@ -330,17 +330,37 @@ enum Stop {
     Lost,
 }
 
-/// The jobs that a session holds and that are PAUSED or CANCELLED, and those that it has lost. While the
-/// gate is open few can be.
-async fn stopped(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Vec<(JobId, Stop)>> {
-    let mut ids = tx.jobs_held_suspect(session).await?;
+/// What a session is told of its jobs.
+#[derive(Debug, Default)]
+struct Told {
+    stopped: Vec<(JobId, Stop)>,
+    fenced: Vec<(JobId, Token)>,
+}
+
+impl Told {
+    fn view(self, gate: Gate) -> GateView {
+        GateView {
+            gate,
+            stopped: self.stopped.into_iter().map(|(id, _)| id).collect(),
+            fenced: self.fenced,
+        }
+    }
+}
+
+/// The jobs that a session holds and that are PAUSED or CANCELLED, and those that it has lost: where it
+/// holds such a job again, its older leases. While the gate is open few can be.
+async fn told(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Told> {
+    let suspects = tx.jobs_suspect(session).await?;
+    let mut ids = suspects.held;
+    ids.extend(&suspects.lost);
     if gate.admission().is_err() {
         ids.extend(tx.jobs_held(session).await?);
-        ids.sort_unstable();
-        ids.dedup();
     }
+    ids.sort_unstable();
+    ids.dedup();
+    let mut told = Told::default();
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(told);
     }
     let rows = tx.jobs(&ids).await?;
     let mut campaign_ids: Vec<CampaignId> = rows.iter().map(|row| row.facts.campaign()).collect();
@@ -352,22 +372,28 @@ async fn stopped(tx: &mut dyn Tx, gate: &Gate, session: SessionId) -> Result<Vec
         .into_iter()
         .map(|row| (row.facts.id(), row))
         .collect();
-    Ok(rows
-        .iter()
-        .filter_map(|row| {
-            let campaign = campaigns.get(&row.facts.campaign())?;
-            let why = match row.facts.status(gate, &campaign.facts) {
-                _ if row.facts.holder() != Some(session) => Stop::Lost,
-                JobStatus::Paused => Stop::Paused,
-                JobStatus::Cancelled => Stop::Cancelled,
-                JobStatus::Pending
-                | JobStatus::Processing
-                | JobStatus::Completed
-                | JobStatus::Failed => return None,
-            };
-            Some((row.facts.id(), why))
-        })
-        .collect())
+    for row in &rows {
+        let (id, holder) = (row.facts.id(), row.facts.holder());
+        let Some(campaign) = campaigns.get(&row.facts.campaign()) else {
+            continue;
+        };
+        let why = match row.facts.status(gate, &campaign.facts) {
+            _ if holder != Some(session) => Stop::Lost,
+            JobStatus::Paused => Stop::Paused,
+            JobStatus::Cancelled => Stop::Cancelled,
+            JobStatus::Pending
+            | JobStatus::Processing
+            | JobStatus::Completed
+            | JobStatus::Failed => {
+                if suspects.lost.contains(&id) {
+                    told.fenced.push((id, row.facts.token()));
+                }
+                continue;
+            }
+        };
+        told.stopped.push((id, why));
+    }
+    Ok(told)
 }
 
 /// What a heartbeat is answered.
@@ -395,22 +421,21 @@ pub async fn heartbeat(tx: &mut dyn Tx, session: SessionId) -> Result<Beat> {
     let now = gate.now(tx.clock().await?);
     let facts = row.facts.heartbeat(now)?;
     tx.session_write(&facts).await?;
-    let stopped = stopped(tx, &gate, session).await?;
+    let told = told(tx, &gate, session).await?;
     let with = |wanted: Stop| -> Vec<JobId> {
-        stopped
+        told.stopped
             .iter()
             .filter(|(_, why)| *why == wanted)
             .map(|(id, _)| *id)
             .collect()
     };
     let (cancelled, paused, lost) = (with(Stop::Cancelled), with(Stop::Paused), with(Stop::Lost));
-    let stopped = stopped.into_iter().map(|(id, _)| id).collect();
     Ok(Beat {
         session: facts,
         cancelled,
         paused,
         lost,
-        view: GateView { gate, stopped },
+        view: told.view(gate),
     })
 }
 

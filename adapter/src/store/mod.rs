@@ -212,6 +212,16 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// A shared store.
 pub type SharedStore = Arc<dyn Store>;
 
+/// Which of a session's jobs may be stopped while the gate is open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Suspects {
+    /// Of those whose lease it holds, all but the PROCESSING ones of RUNNING campaigns that were never
+    /// paused.
+    pub held: Vec<JobId>,
+    /// Those whose lease was taken from it by hand (R24), also where it holds the job again.
+    pub lost: Vec<JobId>,
+}
+
 /// A campaign's row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CampaignRow {
@@ -680,10 +690,8 @@ pub trait Tx: Send {
     /// The jobs whose lease a session holds: PROCESSING, or cancelled with the lease not ended.
     async fn jobs_held(&mut self, session: SessionId) -> Result<Vec<JobId>>;
 
-    /// Those of them that may be stopped while the gate is open: all but the PROCESSING ones of RUNNING
-    /// campaigns that were never paused; and those whose lease was taken from it by hand and that it does
-    /// not hold again. Proposals: the core says which are.
-    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>>;
+    /// Which of a session's jobs may be stopped while the gate is open. Proposals: the core says which are.
+    async fn jobs_suspect(&mut self, session: SessionId) -> Result<Suspects>;
 
     /// Notes that a lease was taken from a session that lives on (R24). The note goes with the session.
     async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()>;

@@ -1,6 +1,6 @@
 //! The gate as every answer to a worker carries it.
 
-use andon::{JobId, QueueState, ServiceName, SessionId, Version};
+use andon::{JobId, QueueState, ServiceName, SessionId, Token, Version};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -21,10 +21,25 @@ pub struct Gate {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub stopped: Vec<JobId>,
+    /// Of the asking session's leases, those that were taken away by hand (R24) while it holds the job again:
+    /// the older leases of that job are lost, and the one with this token goes on. Left out when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fenced: Vec<Fence>,
     /// Services that are known but no longer declared: they get no permits (R19). Left out when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub retired: Vec<ServiceName>,
+}
+
+/// A job whose older leases are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fence {
+    /// The job.
+    #[schema(value_type = String)]
+    pub job_id: JobId,
+    /// Leases with a lower token than this one are lost.
+    #[schema(value_type = u64)]
+    pub token: Token,
 }
 
 /// The queue's state as a worker reads it.

@@ -149,6 +149,7 @@ pub enum NoPermit {
 ///     version: Version::new(7).unwrap(),
 ///     ttl_ms: 2000,
 ///     stopped: Vec::new(),
+///     fenced: Vec::new(),
 ///     retired: Vec::new(),
 /// };
 /// watch.hear(&gate, asked_at);
@@ -172,6 +173,8 @@ struct Known {
     /// The stopped jobs of that confirmation and of others of the same version, each with the version
     /// and question that last said so.
     stopped: HashMap<JobId, (Version, Monotonic)>,
+    /// The lowest token of each job whose older leases are lost. Tokens only grow, so nothing lifts this.
+    fenced: HashMap<JobId, Token>,
     retired: Vec<ServiceName>,
     /// Only what was asked for later than this confirms: after a stale verdict.
     confirm_after: Option<Monotonic>,
@@ -184,6 +187,10 @@ impl Known {
         let latest = before.map_or(heard, |before| before.latest(heard));
         self.confirmation = Some(latest);
         let said = (heard.version, heard.asked_at);
+        for fence in &gate.fenced {
+            let lowest = self.fenced.entry(fence.job_id).or_insert(fence.token);
+            *lowest = fence.token.max(*lowest);
+        }
         match before {
             Some(before) if before.version > heard.version => return,
             Some(before) if before.version == heard.version => {
@@ -305,7 +312,11 @@ impl GateWatch {
         let confirmation = known
             .confirmation
             .filter(|it| known.confirm_after.is_none_or(|after| it.asked_at > after));
-        let standing = if known.stopped.contains_key(&ask.job) {
+        let is_fenced = known
+            .fenced
+            .get(&ask.job)
+            .is_some_and(|lowest| ask.token < *lowest);
+        let standing = if is_fenced || known.stopped.contains_key(&ask.job) {
             Standing::Stopped
         } else {
             Standing::Going
@@ -381,6 +392,7 @@ mod tests {
             version: Version::new(version).unwrap(),
             ttl_ms: 2000,
             stopped: stopped.to_vec(),
+            fenced: Vec::new(),
             retired: Vec::new(),
         }
     }
@@ -421,6 +433,33 @@ mod tests {
             permit(&watch, 13),
             Err(NoPermit::Withheld(Withheld::Unconfirmed))
         );
+    }
+
+    /// A lease that was taken away stays lost, whatever comes later, and the job's next one goes on.
+    #[test]
+    fn r24_r30_a_lease_below_a_fence_gets_no_permit_and_the_next_one_does() {
+        let watch = GateWatch::new(Untold::default());
+        let fenced = wire::Gate {
+            fenced: vec![wire::Fence {
+                job_id: JOB,
+                token: Token::new(2).unwrap(),
+            }],
+            ..gate(GateState::Active, 3, &[])
+        };
+        let stopped = Err(NoPermit::Withheld(Withheld::JobStopped));
+        watch.hear(&gate(GateState::Active, 3, &[]), at(10));
+        assert_eq!(permit(&watch, 10), Ok(3));
+        // The answer to an older question, and one that says nothing of it any more.
+        watch.hear(&fenced, at(9));
+        assert_eq!(permit(&watch, 10), stopped);
+        watch.forget(JOB);
+        watch.hear(&gate(GateState::Active, 4, &[]), at(11));
+        assert_eq!(permit(&watch, 11), stopped);
+        let next = Ask {
+            token: Token::new(2).unwrap(),
+            ..ask()
+        };
+        assert!(watch.permit(next, at(11)).is_ok());
     }
 
     #[test]

@@ -137,11 +137,18 @@ impl Session {
         self.hear(&data.gate, asked_at);
         let mut held = lock(&self.held);
         let leases = data.leases.into_iter().map(|lease| {
-            // R24: a job that comes again was taken away, and whoever is at it has lost it.
-            let is_older = |(job, _): &&(JobId, Token)| *job == lease.job_id;
-            let older = held.iter().filter(|(key, _)| is_older(key));
-            older.for_each(|(_, held)| held.stop.cancel());
+            // R24: a job that comes again was taken away, and whoever is at it has lost it: of two leases
+            // the one with the lower token, also where its answer comes last.
+            let of_job = held.iter().filter(|((job, _), _)| *job == lease.job_id);
+            let (older, newer): (Vec<_>, Vec<_>) =
+                of_job.partition(|((_, token), _)| *token < lease.token);
+            for (_, held) in older {
+                held.stop.cancel();
+            }
             let stop = CancellationToken::new();
+            if !newer.is_empty() {
+                stop.cancel();
+            }
             let claimed = (data.gate.version, asked_at);
             let entry = Held {
                 claimed,
@@ -175,6 +182,12 @@ impl Session {
     fn hear(&self, gate: &Gate, asked_at: Monotonic) {
         self.gate
             .hear(&self.of_present_leases(gate, asked_at), asked_at);
+        for fence in &gate.fenced {
+            let held = lock(&self.held);
+            let of_job = held.iter().filter(|((job, _), _)| *job == fence.job_id);
+            let lost = of_job.filter(|((_, token), _)| *token < fence.token);
+            lost.for_each(|(_, held)| held.stop.cancel());
+        }
     }
 
     /// R30: without what an answer says of a job that was claimed since it was asked for, and at no later

@@ -375,7 +375,7 @@ async fn read(pair: &mut Pair, dice: &mut Dice) {
     for n in 1..=3 {
         both!(pair, session(session_id(n)));
         both!(pair, jobs_held(session_id(n)));
-        both!(pair, jobs_held_suspect(session_id(n)));
+        both!(pair, jobs_suspect(session_id(n)));
     }
     for key in ["a", "b", "c"] {
         both!(pair, idempotency(key));

@@ -1,7 +1,7 @@
 //! Jobs.
 
 use andon::{CampaignStage, JobId, JobStage, Marking, Priority, Timestamp};
-use andon_adapter::store::{CampaignClass, Insertion, JobFilter, JobRow};
+use andon_adapter::store::{CampaignClass, Insertion, JobFilter, JobRow, Suspects};
 use serde_json::{Value, json};
 
 use crate::fixture::{self, Can, Subject, all, corrupt_row, number, refused_by};
@@ -361,19 +361,16 @@ pub async fn of_what_a_session_holds_only_what_plainly_goes_on_is_not_suspect(su
     ];
     add(&subject.store, &campaigns, &jobs).await;
     let mut tx = subject.read().await;
-    let suspect = tx.jobs_held_suspect(session_id(1)).await.unwrap();
-    assert_eq!(suspect, [2, 3, 4, 5].map(job_id));
-    assert!(
-        tx.jobs_held_suspect(session_id(2))
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let suspects = Suspects {
+        held: [2, 3, 4, 5].map(job_id).to_vec(),
+        lost: Vec::new(),
+    };
+    assert_eq!(tx.jobs_suspect(session_id(1)).await.unwrap(), suspects);
+    let none = tx.jobs_suspect(session_id(2)).await.unwrap();
+    assert_eq!(none, Suspects::default());
 }
 
-pub async fn r24_what_was_taken_from_a_session_is_suspect_until_it_holds_it_again_or_ends(
-    subject: Subject,
-) {
+pub async fn r24_what_was_taken_from_a_session_is_suspect_until_it_ends(subject: Subject) {
     let jobs = [
         processing(job(1, 1), 1),
         job(2, 1),
@@ -390,19 +387,20 @@ pub async fn r24_what_was_taken_from_a_session_is_suspect_until_it_holds_it_agai
             .await
             .unwrap();
     }
-    let suspect = async |tx: &mut Box<dyn andon_adapter::store::Tx>, of| {
-        tx.jobs_held_suspect(session_id(of)).await.unwrap()
+    let lost = async |tx: &mut Box<dyn andon_adapter::store::Tx>, of| {
+        tx.jobs_suspect(session_id(of)).await.unwrap().lost
     };
-    assert_eq!(suspect(&mut tx, 1).await, [2, 3].map(job_id));
-    assert!(suspect(&mut tx, 2).await.is_empty());
+    assert_eq!(lost(&mut tx, 1).await, [2, 3].map(job_id));
+    assert!(lost(&mut tx, 2).await.is_empty());
     tx.jobs_write(&[processing(job(2, 1), 1)]).await.unwrap();
-    assert_eq!(suspect(&mut tx, 1).await, [job_id(3)]);
+    let again = [2, 3].map(job_id);
+    assert_eq!(lost(&mut tx, 1).await, again, "it holds one of them again");
     tx.session_write(&session(1).facts).await.unwrap();
-    assert_eq!(suspect(&mut tx, 1).await, [job_id(3)], "a heartbeat");
+    assert_eq!(lost(&mut tx, 1).await, again, "a heartbeat");
     tx.session_write(&session(1).facts.end(at(1)))
         .await
         .unwrap();
-    assert!(suspect(&mut tx, 1).await.is_empty());
+    assert!(lost(&mut tx, 1).await.is_empty());
 }
 
 pub async fn the_oldest_pending_job_of_running_campaigns_is_found(subject: Subject) {

@@ -262,6 +262,7 @@ impl Line {
             version: Version::new(self.version).unwrap(),
             ttl_ms: self.ttl_ms,
             stopped: self.stopped.clone(),
+            fenced: Vec::new(),
             retired: Vec::new(),
         }
     }

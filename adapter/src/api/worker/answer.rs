@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use andon::breaker::Standing;
-use andon::{Actor, AnyBreaker, JobId, Refusal, ServiceName, SessionId};
+use andon::{Actor, AnyBreaker, JobId, Refusal, ServiceName, SessionId, Token};
 
 use super::convert;
 pub use super::convert::Ending;
@@ -36,6 +36,14 @@ pub fn gate(ttl: Duration, view: &GateView) -> wire::Gate {
         version: view.gate.version(),
         ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
         stopped: view.stopped.clone(),
+        fenced: view
+            .fenced
+            .iter()
+            .map(|(job_id, token)| wire::Fence {
+                job_id: *job_id,
+                token: *token,
+            })
+            .collect(),
         retired: retired(&view.gate),
     }
 }
@@ -51,8 +59,8 @@ fn retired(gate: &andon::Gate) -> Vec<ServiceName> {
 
 /// What a session is told of its jobs.
 enum Told {
-    /// It is alive: these are PAUSED or CANCELLED.
-    Alive(Vec<JobId>),
+    /// It is alive: these are PAUSED, CANCELLED or lost, and of these the leases below a token are.
+    Alive(Vec<JobId>, Vec<(JobId, Token)>),
     /// It has ended: these it still holds, and none of its jobs goes on (R24).
     Ended(Vec<JobId>),
 }
@@ -66,7 +74,7 @@ async fn told(tx: &mut dyn Tx, core: &andon::Gate, session: SessionId) -> Result
         return Ok(Told::Ended(tx.jobs_held(session).await?));
     }
     let view = work::gate_view(tx, core.clone(), Some(session)).await?;
-    Ok(Told::Alive(view.stopped))
+    Ok(Told::Alive(view.stopped, view.fenced))
 }
 
 /// The gate for the sessions that made reports. Jobs whose report was refused are lost to them, unless
@@ -86,12 +94,14 @@ pub async fn gate_after(
 ) -> Result<wire::Gate> {
     let mut all = BTreeSet::new();
     let mut held = BTreeSet::new();
+    let mut fenced = Vec::new();
     let mut is_any_alive = sessions.is_empty();
     for session in sessions {
         match told(tx, &core, *session).await? {
-            Told::Alive(stopped) => {
+            Told::Alive(stopped, below) => {
                 is_any_alive = true;
                 all.extend(stopped);
+                fenced.extend(below);
             }
             Told::Ended(still_held) => all.extend(still_held),
         }
@@ -103,6 +113,7 @@ pub async fn gate_after(
     let view = GateView {
         gate: core,
         stopped: all.into_iter().collect(),
+        fenced,
     };
     let ttl = if is_any_alive { ttl } else { Duration::ZERO };
     Ok(gate(ttl, &view))

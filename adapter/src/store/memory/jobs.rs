@@ -9,7 +9,7 @@ use andon::{CampaignId, CampaignStage, JobId, JobStage, Priority, SessionId, Tim
 
 use super::campaigns::{before, class};
 use super::tables::{PendingKey, Tables, constraint, corrupt, ensure, is_within, rows_max};
-use crate::store::{ClaimProposal, Insertion, JobFilter, JobRow, Page, Result};
+use crate::store::{ClaimProposal, Insertion, JobFilter, JobRow, Page, Result, Suspects};
 
 const FIRST: JobId = JobId::from_u128(0);
 const LAST: JobId = JobId::from_u128(u128::MAX);
@@ -262,8 +262,8 @@ impl Tables {
         lost.map(|((_, job), ())| *job).collect()
     }
 
-    /// All but those that plainly go on, and those that were taken away and not claimed again.
-    pub(super) fn jobs_held_suspect(&self, session: SessionId) -> Vec<JobId> {
+    /// All but those that plainly go on, and those that were taken away.
+    pub(super) fn jobs_suspect(&self, session: SessionId) -> Suspects {
         let goes_on = |id: &JobId| {
             let job = self.jobs.get(id)?;
             let campaign = self.campaigns.get(&job.facts.campaign())?.facts.record();
@@ -273,11 +273,10 @@ impl Tables {
             is_plain.then_some(())
         };
         let mut held = self.jobs_held_by(session);
-        let mut lost = self.leases_lost_by(session);
-        lost.retain(|job| !held.contains(job));
         held.retain(|id| goes_on(id).is_none());
-        held.extend(lost);
-        held.sort_unstable();
-        held
+        Suspects {
+            held,
+            lost: self.leases_lost_by(session),
+        }
     }
 }

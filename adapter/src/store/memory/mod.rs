@@ -32,7 +32,7 @@ use super::{
     CampaignRow, ClaimProposal, Clock, Condition, Error, GateLock, Grain, IdempotencyRow,
     Insertion, JobFilter, JobRow, JournalFilter, JournalRow, Misfit, Page, PendingAround, Program,
     RemovalLook, Result, SampleFilter, SampleOf, SampleRow, SessionLock, SessionRow, StepRow,
-    Store, TallyRow, Tx, Weight,
+    Store, Suspects, TallyRow, Tx, Weight,
 };
 use tables::Tables;
 
@@ -466,8 +466,8 @@ impl Tx for MemoryTx {
         Ok(self.tables.jobs_held_by(session))
     }
 
-    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
-        Ok(self.tables.jobs_held_suspect(session))
+    async fn jobs_suspect(&mut self, session: SessionId) -> Result<Suspects> {
+        Ok(self.tables.jobs_suspect(session))
     }
 
     async fn lease_lost_insert(&mut self, session: SessionId, job: JobId) -> Result<()> {

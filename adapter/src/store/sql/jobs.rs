@@ -12,7 +12,9 @@ use super::rows::{
     Row, Set, assignments, insert, json_cell, json_cell_option, limit, source, statement,
 };
 use crate::store::sql::{Cell, Columns, Kind, corrupt};
-use crate::store::{CampaignClass, ClaimProposal, Insertion, JobFilter, JobRow, Page, Result};
+use crate::store::{
+    CampaignClass, ClaimProposal, Insertion, JobFilter, JobRow, Page, Result, Suspects,
+};
 
 const JOB: &str = "j.id, j.campaign_id, j.stage, j.paused_in, j.pause, j.again, j.attempt, \
      j.max_attempts, j.run_at, j.priority, j.token, j.session_id, j.kind, j.payload, j.unique_key, \
@@ -456,36 +458,40 @@ pub(super) async fn propose(
 /// What a session holds: PROCESSING, or CANCELLED with the lease not ended. A swept job is PENDING, and
 /// nobody holds it.
 pub(super) async fn held(connection: &mut Connection, session: SessionId) -> Result<Vec<JobId>> {
-    held_and(connection, session, "").await
-}
-
-/// Whatever is not known to be plainly going on, a job without its campaign too; and what was taken away,
-/// unless the session holds it again. One statement: every answer to a worker asks for this.
-pub(super) async fn held_suspect(
-    connection: &mut Connection,
-    session: SessionId,
-) -> Result<Vec<JobId>> {
-    let suspect = " AND (j.stage <> 'PROCESSING' OR NOT EXISTS (SELECT 1 FROM andon_campaigns c \
-                     WHERE c.id = j.campaign_id AND c.stage = 'RUNNING' AND c.paused_in IS NULL)) \
-                    UNION SELECT l.job_id FROM andon_lost_leases l WHERE l.session_id = $1 \
-                     AND NOT EXISTS (SELECT 1 FROM andon_jobs k WHERE k.id = l.job_id \
-                     AND k.session_id = $1 AND k.stage <> 'PENDING')";
-    held_and(connection, session, suspect).await
-}
-
-async fn held_and(
-    connection: &mut Connection,
-    session: SessionId,
-    condition: &str,
-) -> Result<Vec<JobId>> {
-    let sql = format!(
-        "SELECT j.id FROM andon_jobs j WHERE j.session_id = $1 AND j.session_id IS NOT NULL \
-         AND j.stage <> 'PENDING'{condition} ORDER BY 1"
-    );
-    let rows = statement(sql)
-        .bind(Uuid::from_u128(session.as_u128()))
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT id FROM andon_jobs WHERE session_id = $1 AND session_id IS NOT NULL \
+         AND stage <> 'PENDING' ORDER BY id",
+    )
+    .bind(Uuid::from_u128(session.as_u128()))
+    .fetch_all(connection)
+    .await?;
     let read = |row| Ok(JobId::from_u128(Row::new(row, "job").id("id")?));
     rows.iter().map(read).collect()
 }
+
+/// Whatever is not known to be plainly going on, a job without its campaign too; and what was taken away.
+/// One statement: every answer to a worker asks for this.
+pub(super) async fn suspect(connection: &mut Connection, session: SessionId) -> Result<Suspects> {
+    let rows = sqlx::query(SUSPECT)
+        .bind(Uuid::from_u128(session.as_u128()))
+        .fetch_all(connection)
+        .await?;
+    let mut suspects = Suspects::default();
+    for row in &rows {
+        let row = Row::new(row, "job");
+        let job = JobId::from_u128(row.id("id")?);
+        match row.get::<i64>("is_lost")? {
+            0 => suspects.held.push(job),
+            _ => suspects.lost.push(job),
+        }
+    }
+    Ok(suspects)
+}
+
+const SUSPECT: &str = "\
+    SELECT j.id, CAST(0 AS bigint) AS is_lost FROM andon_jobs j \
+     WHERE j.session_id = $1 AND j.session_id IS NOT NULL AND j.stage <> 'PENDING' \
+     AND (j.stage <> 'PROCESSING' OR NOT EXISTS (SELECT 1 FROM andon_campaigns c \
+      WHERE c.id = j.campaign_id AND c.stage = 'RUNNING' AND c.paused_in IS NULL)) \
+    UNION ALL SELECT l.job_id, CAST(1 AS bigint) FROM andon_lost_leases l WHERE l.session_id = $1 \
+    ORDER BY 2, 1";

@@ -28,7 +28,7 @@ use crate::store::{
     Archived, AttemptRow, CallCountRow, CampaignClass, CampaignFilter, CampaignLock, CampaignRow,
     ClaimProposal, Clock, Error, GateLock, Grain, IdempotencyRow, Insertion, JobFilter, JobRow,
     JournalFilter, JournalRow, Misfit, Page, PendingAround, RemovalLook, Result, SampleFilter,
-    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, TallyRow, Tx,
+    SampleOf, SampleRow, SessionLock, SessionRow, StepRow, Suspects, TallyRow, Tx,
 };
 
 /// A transaction: one of the store's, or a part of one that an application has begun.
@@ -380,8 +380,8 @@ impl Tx for SqlTx<'_> {
         self.leave(answer)
     }
 
-    async fn jobs_held_suspect(&mut self, session: SessionId) -> Result<Vec<JobId>> {
-        let answer = jobs::held_suspect(self.enter(), session).await;
+    async fn jobs_suspect(&mut self, session: SessionId) -> Result<Suspects> {
+        let answer = jobs::suspect(self.enter(), session).await;
         self.leave(answer)
     }
 
