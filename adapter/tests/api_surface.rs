@@ -66,6 +66,18 @@ async fn test_every_operation_is_described_with_its_errors_and_headers() {
                 problem["schema"]["$ref"], "#/components/schemas/Problem",
                 "{method} {path}"
             );
+            let responses = operation["responses"].as_object().unwrap();
+            let refusals = responses
+                .iter()
+                .filter(|(status, _)| status.starts_with(['4', '5']));
+            for (status, refusal) in refusals {
+                let types: Vec<&String> = refusal["content"].as_object().unwrap().keys().collect();
+                assert_eq!(
+                    types,
+                    ["application/problem+json"],
+                    "{method} {path}: {status}"
+                );
+            }
             let parameters = operation["parameters"].to_string();
             assert_eq!(
                 parameters.contains("Idempotency-Key"),

@@ -614,7 +614,7 @@ pub struct AcknowledgedView {
 /// Says that a person has the stop in hand: webhooks cease to remind of it. It resumes nothing (R7).
 #[utoipa::path(post, path = "/acknowledge", tag = "queue management",
     request_body = AcknowledgeBody, responses((status = 200, body = Envelope<AcknowledgedView>),
-    (status = 409, body = crate::wire::Problem), (status = 412, body = crate::wire::Problem)))]
+    (status = 409, body = crate::wire::Problem, content_type = "application/problem+json"), (status = 412, body = crate::wire::Problem, content_type = "application/problem+json")))]
 async fn acknowledge(
     State(app): State<App>,
     command: Command<AcknowledgeBody>,
