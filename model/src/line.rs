@@ -17,7 +17,7 @@ pub mod table;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use andon::{CampaignStage, CampaignStatus, JobStage, JobStatus, QueueState};
 use stateright::{Model, Property};
@@ -77,8 +77,8 @@ pub struct LineModel {
     symmetry: Symmetry,
     acts: Arc<[Act]>,
     tables: Arc<Tables>,
-    /// Bit h of the first is set once `Heard` h has come; of the second, while the queue was PAUSED.
-    heard: Arc<[AtomicU64; 2]>,
+    /// Of the first, whether each `Heard` has come; of the second, while the queue was PAUSED.
+    heard: Arc<[[AtomicBool; Heard::ALL.len()]; 2]>,
 }
 
 impl LineModel {
@@ -90,7 +90,9 @@ impl LineModel {
             bounds,
             symmetry,
             tables,
-            heard: Arc::new([AtomicU64::new(0), AtomicU64::new(0)]),
+            heard: Arc::new(std::array::from_fn(|_| {
+                std::array::from_fn(|_| AtomicBool::new(false))
+            })),
         }
     }
 
@@ -122,8 +124,9 @@ impl LineModel {
     /// What came of acts so far, and what came while the queue was PAUSED.
     pub fn heard(&self) -> [BTreeSet<u8>; 2] {
         [0, 1].map(|paused: usize| {
-            let bits = self.heard[paused].load(Ordering::Relaxed);
-            (0..64).filter(|bit| bits >> bit & 1 == 1).collect()
+            let all = (0..).zip(&self.heard[paused]);
+            let come = all.filter(|(_, has_come)| has_come.load(Ordering::Relaxed));
+            come.map(|(outcome, _)| outcome).collect()
         })
     }
 
@@ -447,10 +450,10 @@ impl Model for LineModel {
     fn next_state(&self, state: &State, act: Act) -> Option<State> {
         let (step, after) = self.act(state, act);
         let is_paused = self.tables.gate_facts(state.gate).queue == QueueState::Paused;
-        let bit = 1_u64 << (step.heard & 63);
-        let seen = &self.heard[usize::from(is_paused)];
-        if seen.load(Ordering::Relaxed) & bit == 0 {
-            seen.fetch_or(bit, Ordering::Relaxed);
+        let has_come = self.heard[usize::from(is_paused)].get(usize::from(step.heard));
+        // Written once: the threads that look share it.
+        if let Some(has_come) = has_come.filter(|it| !it.load(Ordering::Relaxed)) {
+            has_come.store(true, Ordering::Relaxed);
         }
         (after != *state).then_some(after)
     }
