@@ -751,3 +751,18 @@ pub fn configurations() -> Vec<Configuration> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_holds_and_every_answer_is_given_on_small_lines() {
+        for configuration in configurations() {
+            if configuration.size == Size::Small {
+                let report = configuration.check(1);
+                assert!(report.is_right(), "{report}");
+            }
+        }
+    }
+}
