@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use tokio::sync::watch;
 
 mod cli;
 
@@ -144,7 +144,7 @@ fn spans(bytes: &[u8]) -> Vec<Span> {
 /// Takes OTLP; and, beside, plays the service that fails.
 #[derive(Clone, Default)]
 struct Collector {
-    spans: Arc<Mutex<Vec<Span>>>,
+    spans: watch::Sender<Vec<Span>>,
     calls: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
@@ -162,20 +162,17 @@ impl Collector {
 
     /// Waits for a span of this name.
     async fn span(&self, name: &str) -> Span {
-        let began = Instant::now();
-        loop {
-            let all = self.spans.lock().unwrap().clone();
-            if let Some(span) = all.iter().find(|span| span.name == name) {
-                return span.clone();
-            }
-            assert!(began.elapsed() < cli::PATIENCE, "no {name} in {all:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let is_it = |span: &&Span| span.name == name;
+        let mut spans = self.spans.subscribe();
+        let come = spans.wait_for(|all| all.iter().any(|span| is_it(&span)));
+        let come = tokio::time::timeout(cli::PATIENCE, come).await;
+        let all = come.unwrap_or_else(|_| panic!("no {name} in {:?}", self.spans.borrow()));
+        all.unwrap().iter().find(is_it).unwrap().clone()
     }
 
     /// The names of a span and of all that it is a part of, up to where its trace begins.
     fn path(&self, of: &Span) -> Vec<String> {
-        let all = self.spans.lock().unwrap().clone();
+        let all = self.spans.borrow().clone();
         let mut path = vec![of.name.clone()];
         let mut span = of.clone();
         while !span.parent.is_empty() {
@@ -189,7 +186,8 @@ impl Collector {
 }
 
 async fn export(State(collector): State<Collector>, body: Bytes) {
-    collector.spans.lock().unwrap().extend(spans(&body));
+    let came = spans(&body);
+    collector.spans.send_modify(|all| all.extend(came));
 }
 
 async fn fail(State(collector): State<Collector>, headers: HeaderMap) -> (StatusCode, String) {
@@ -267,7 +265,7 @@ async fn r2_one_trace_leads_from_a_services_error_to_the_pause() {
         ("crm-worker", "answered 503 Service Unavailable")
     );
     let in_trace: Vec<String> = {
-        let all = collector.spans.lock().unwrap();
+        let all = collector.spans.borrow();
         let ours = all.iter().filter(|span| span.trace == call.trace);
         ours.map(|span| span.name.clone()).collect()
     };
@@ -300,7 +298,7 @@ async fn r2_one_trace_leads_from_a_services_error_to_the_pause() {
         assert_eq!(code, 0, "{log}");
     }
     let begun: Vec<String> = {
-        let all = collector.spans.lock().unwrap();
+        let all = collector.spans.borrow();
         let first = all.iter().filter(|span| span.parent.is_empty());
         first.map(|span| span.name.clone()).collect()
     };

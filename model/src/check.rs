@@ -350,3 +350,15 @@ fn peak_memory() -> Option<u64> {
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes / 1024)
 }
+
+/// Checks the small ones of a model's configurations, as every test run does.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn assert_small_ones_are_right(configurations: Vec<Configuration>, threads: usize) {
+    for configuration in configurations {
+        if configuration.size == Size::Small {
+            let report = configuration.check(threads);
+            assert!(report.is_right(), "{report}");
+        }
+    }
+}

@@ -758,11 +758,6 @@ mod tests {
 
     #[test]
     fn every_rule_holds_and_every_answer_is_given_on_small_lines() {
-        for configuration in configurations() {
-            if configuration.size == Size::Small {
-                let report = configuration.check(1);
-                assert!(report.is_right(), "{report}");
-            }
-        }
+        crate::check::assert_small_ones_are_right(configurations(), 1);
     }
 }

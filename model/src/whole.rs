@@ -558,12 +558,7 @@ mod tests {
 
     #[test]
     fn every_rule_holds_on_the_line_as_it_is_run() {
-        for configuration in configurations() {
-            if configuration.size == Size::Small {
-                let report = configuration.check(1);
-                assert!(report.is_right(), "{report}");
-            }
-        }
+        crate::check::assert_small_ones_are_right(configurations(), 1);
     }
 
     #[test]

@@ -1049,12 +1049,7 @@ mod tests {
 
     #[test]
     fn i9_i10_i11_i16_i17_i18_i19_r16_r22_r24_r30_r34_hold_for_every_small_line_of_workers() {
-        for configuration in configurations() {
-            if configuration.size == Size::Small {
-                let report = configuration.check(2);
-                assert!(report.is_right(), "{report}");
-            }
-        }
+        crate::check::assert_small_ones_are_right(configurations(), 2);
     }
 
     /// What is broken on purpose is found: the property, and how many steps lead to it.

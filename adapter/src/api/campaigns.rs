@@ -632,7 +632,7 @@ async fn validate_start(
 /// Refused, always: only *resume queue* resumes (R7).
 #[utoipa::path(post, path = "/campaigns/{id}/resume", operation_id = "resume_campaign", tag = "campaigns",
     params(("id" = String, Path)), request_body = ControlBody,
-    responses((status = 409, body = wire::Problem, content_type = "application/problem+json")))]
+    responses((status = 409, body = wire::Problem)))]
 async fn resume(
     State(app): State<App>,
     Path(id): Path<CampaignId>,

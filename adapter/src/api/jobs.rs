@@ -379,7 +379,7 @@ async fn retry(
 /// its next answer; until then it may be in the middle of a call, which may be made once more by the next.
 #[utoipa::path(post, path = "/jobs/{id}/expire-lease", tag = "jobs", params(("id" = String, Path)),
     request_body = ControlBody,
-    responses((status = 200, body = Envelope<JobCommanded>), (status = 409, body = crate::wire::Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Envelope<JobCommanded>), (status = 409, body = crate::wire::Problem)))]
 async fn expire_lease(
     State(app): State<App>,
     Path(id): Path<JobId>,

@@ -60,6 +60,15 @@ pub(super) fn complete(mut document: Document) -> Document {
                 .content(PROBLEM_JSON, problem)
                 .build();
             let responses = &mut operation.responses.responses;
+            // Every refusal is a problem, and is sent as one.
+            for (status, refusal) in &mut *responses {
+                if status.starts_with(['4', '5'])
+                    && let RefOr::T(refusal) = refusal
+                    && let Some(body) = refusal.content.shift_remove("application/json")
+                {
+                    refusal.content.insert(PROBLEM_JSON.into(), body);
+                }
+            }
             responses
                 .entry("default".into())
                 .or_insert(RefOr::T(response));

@@ -506,7 +506,7 @@ pub(crate) async fn resume_in(
 
 /// *Resume queue*: the one way back (R7–R11). Refused while any breaker is not closed.
 #[utoipa::path(post, path = "/resume-queue", tag = "queue management", request_body = ResumeBody,
-    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem)))]
 async fn resume_queue(
     State(app): State<App>,
     command: Command<ResumeBody>,
@@ -522,7 +522,7 @@ async fn resume_queue(
 /// The same command under the source plan's path: it resumes the whole queue.
 #[utoipa::path(post, path = "/resume-service", tag = "queue management",
     request_body = ResumeServiceBody,
-    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Envelope<ResumedView>), (status = 409, body = crate::wire::Problem)))]
 async fn resume_service(
     State(app): State<App>,
     command: Command<ResumeServiceBody>,
@@ -614,7 +614,7 @@ pub struct AcknowledgedView {
 /// Says that a person has the stop in hand: webhooks cease to remind of it. It resumes nothing (R7).
 #[utoipa::path(post, path = "/acknowledge", tag = "queue management",
     request_body = AcknowledgeBody, responses((status = 200, body = Envelope<AcknowledgedView>),
-    (status = 409, body = crate::wire::Problem, content_type = "application/problem+json"), (status = 412, body = crate::wire::Problem, content_type = "application/problem+json")))]
+    (status = 409, body = crate::wire::Problem), (status = 412, body = crate::wire::Problem)))]
 async fn acknowledge(
     State(app): State<App>,
     command: Command<AcknowledgeBody>,
